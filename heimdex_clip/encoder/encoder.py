@@ -1,0 +1,164 @@
+"""The encoder: one model folder on one lane, proven against its golden vectors before it serves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heimdex_clip.encoder import golden, manifest, runtimes, tokenizer
+from heimdex_clip.encoder.gates import SELF_TEST, Parity, measure
+from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.runtimes.base import Lane, Tower, TowerName
+from heimdex_clip.encoder.tokenizer import Tokenizer
+from heimdex_clip.errors import LaneUnavailable
+
+
+@dataclass(slots=True)
+class StartReport:
+    """What starting found: why lanes were passed over, parity by tower, milliseconds by step."""
+
+    passed_over: dict[str, str] = field(default_factory=dict)
+    parity: dict[str, Parity] = field(default_factory=dict)
+    steps_ms: dict[str, float] = field(default_factory=dict)
+
+    def timed(self, step: str, started: float) -> None:
+        """Record the time since `started` (perf_counter seconds) under `step`."""
+        self.steps_ms[step] = round((time.perf_counter() - started) * 1000, 1)
+
+
+class Encoder:
+    """Embeds pixels and texts. Open one with `open_encoder`.
+
+    `encode_pixels` and `encode_texts` may be called from one thread at a time each.
+    """
+
+    def __init__(
+        self, folder: Path, model: Manifest, lane: Lane, image_tower: Tower, report: StartReport
+    ) -> None:
+        self.folder = folder
+        self.manifest = model
+        self.lane = lane
+        self.report = report
+        self._image_tower = image_tower
+        self._text: tuple[Tokenizer, Tower] | None = None
+        self._text_lock = threading.Lock()
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that the image tower takes, in pixels."""
+        return self.manifest.identity.preprocessing.image_size
+
+    def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 ``[B, size, size, 3]`` -> float32 ``[B, D]``, not normalised. Raises InferenceFailed."""
+        return _run_fixed(self._image_tower, self.lane.batch_sizes, pixels)
+
+    def encode_texts(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], tuple[bool, ...]]:
+        """Texts -> float32 ``[B, D]``, not normalised, and which were truncated.
+
+        Loads the text tower at the first call. Raises InferenceFailed, ModelError, LaneUnavailable.
+        """
+        tokenize, tower = self.load_text()
+        batch = tokenize(texts)
+        return _run_fixed(tower, self.lane.batch_sizes, batch.ids, batch.eot), batch.truncated
+
+    def load_text(self) -> tuple[Tokenizer, Tower]:
+        """Load and self-test the text tower once; later calls return the same."""
+        with self._text_lock:
+            if self._text is None:
+                self._text = self._open_text()
+            return self._text
+
+    def _open_text(self) -> tuple[Tokenizer, Tower]:
+        started = time.perf_counter()
+        tower = _open_checked(self.folder, self.manifest, self.lane, "text", extra=(tokenizer.FILE_NAME,))
+        tokenize = Tokenizer.load(self.folder, self.manifest.identity.tokenizer)
+        reference = golden.load(self.folder)
+        batch = tokenize(reference.texts[:1])
+        vectors = _run_fixed(tower, self.lane.batch_sizes, batch.ids, batch.eot)
+        self.report.parity["text"] = _self_test(vectors, reference.text_embeddings[:1], self.lane.name)
+        self.report.timed("text_tower", started)
+        return tokenize, tower
+
+
+def open_encoder(
+    folder: Path,
+    *,
+    runtime: str = runtimes.AUTO,
+    auto_may_use_cpu: bool = True,
+    expected_manifest_sha256: str = "",
+) -> Encoder:
+    """Open a model folder on the best lane that `runtime` allows and that passes the self-test.
+
+    Files are hashed beside being loaded, and nothing is returned unless hashes, self-test and the manifest
+    (against `expected_manifest_sha256` when given) all hold. Raises SettingsError, ModelError,
+    LaneUnavailable; the last names every lane's reason.
+    """
+    report = StartReport()
+    started = time.perf_counter()
+    model = manifest.load(folder, expected_sha256=expected_manifest_sha256)
+    report.timed("manifest", started)
+    for lane, reason in runtimes.candidates(runtime, model, auto_may_use_cpu=auto_may_use_cpu):
+        if reason is not None:
+            report.passed_over[lane.name] = reason
+            continue
+        try:
+            tower = _open_image(folder, model, lane, report)
+        except LaneUnavailable as error:
+            report.passed_over[lane.name] = str(error)
+            continue
+        return Encoder(folder, model, lane, tower, report)
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in report.passed_over.items())
+    raise LaneUnavailable(f"no runtime can serve {folder} ({reasons})")
+
+
+def _open_image(folder: Path, model: Manifest, lane: Lane, report: StartReport) -> Tower:
+    started = time.perf_counter()
+    tower = _open_checked(folder, model, lane, "image", extra=(golden.FILE_NAME,))
+    report.timed("image_tower", started)
+    started = time.perf_counter()
+    reference = golden.load(folder)
+    vectors = _run_fixed(tower, lane.batch_sizes, reference.pixels[:1])
+    report.parity["image"] = _self_test(vectors, reference.image_embeddings[:1], lane.name)
+    report.timed("self_test", started)
+    return tower
+
+
+def _open_checked(
+    folder: Path, model: Manifest, lane: Lane, tower: TowerName, *, extra: tuple[str, ...]
+) -> Tower:
+    """Load a tower while its files are hashed; hashing releases the GIL, so it costs little."""
+    names = (*lane.files(model, tower), *extra)
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
+        checks = [pool.submit(manifest.check_file, folder, name, model.entry(name)) for name in names]
+        opened = lane.open(folder, model, tower)
+        for check in checks:
+            check.result()
+    return opened
+
+
+def _run_fixed(tower: Tower, sizes: tuple[int, ...], *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Run a batch, padded with copies of its first row to the next fixed size where the lane has such."""
+    rows = len(inputs[0])
+    padded = next((size for size in sizes if size >= rows), rows)
+    if padded > rows:
+        inputs = tuple(np.concatenate([part, np.repeat(part[:1], padded - rows, axis=0)]) for part in inputs)
+    return tower(*inputs)[:rows]
+
+
+def _self_test(vectors: NDArray[np.float32], expected: NDArray[np.float32], lane: str) -> Parity:
+    parity = measure(vectors, expected)
+    if not (np.isfinite(vectors).all() and SELF_TEST.holds(parity)):
+        raise LaneUnavailable(f"the lane {lane} fails its self-test: {parity}; needed {SELF_TEST.min_cosine}")
+    return parity
+
+
+def usable(vector: NDArray[np.float32]) -> bool:
+    """Whether a vector may be sent: finite, and norm above 0."""
+    return bool(np.isfinite(vector).all() and np.any(vector))

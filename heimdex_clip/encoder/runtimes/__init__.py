@@ -1,0 +1,37 @@
+"""The runtimes, best first, and the choice among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.runtimes.base import Lane
+from heimdex_clip.encoder.runtimes.ort_cpu import OrtCpuLane
+from heimdex_clip.errors import LaneUnavailable, SettingsError
+
+LANES: tuple[Lane, ...] = (OrtCpuLane(),)
+"""Every lane, best first."""
+
+AUTO = "auto"
+CHOICES = (AUTO, *(lane.name for lane in LANES))
+
+
+def candidates(
+    runtime: str, manifest: Manifest, *, auto_may_use_cpu: bool
+) -> Iterator[tuple[Lane, str | None]]:
+    """The lanes that WORKER_RUNTIME=`runtime` allows, best first, each with why it is passed over or None.
+
+    Raises SettingsError for an unknown name and LaneUnavailable when a lane was named that cannot run:
+    a named lane is never replaced by another.
+    """
+    if runtime not in CHOICES:
+        raise SettingsError(f"WORKER_RUNTIME={runtime!r}: must be one of {', '.join(CHOICES)}")
+    for lane in LANES:
+        if runtime not in (AUTO, lane.name):
+            continue
+        reason = lane.unavailable(manifest)
+        if runtime == AUTO and lane.name == "cpu" and not auto_may_use_cpu:
+            reason = "auto never takes the CPU under RUNPOD_SERVERLESS=1; say WORKER_RUNTIME=cpu to allow it"
+        if runtime == lane.name and reason:
+            raise LaneUnavailable(f"WORKER_RUNTIME={runtime}: {reason}")
+        yield lane, reason

@@ -1,0 +1,89 @@
+"""The `cpu` lane: ONNX Runtime, fp32."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heimdex_clip.encoder.cpus import available_cpus
+from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.runtimes.base import Tower, TowerName
+from heimdex_clip.errors import InferenceFailed, LaneUnavailable, ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_PROVIDER = "CPUExecutionProvider"
+
+
+class OrtCpuLane:
+    """ONNX Runtime's CPU execution provider on the fp32 graphs."""
+
+    name = "cpu"
+    precision = "fp32"
+    batch_sizes: tuple[int, ...] = ()
+
+    def unavailable(self, manifest: Manifest) -> str | None:
+        """Missing package or graphs."""
+        if importlib.util.find_spec("onnxruntime") is None:
+            return "the package onnxruntime is not installed (extra `cpu`)"
+        try:
+            self.files(manifest, "image")
+        except ModelError as error:
+            return str(error)
+        return None
+
+    def files(self, manifest: Manifest, tower: TowerName) -> tuple[str, ...]:
+        """The tower's fp32 graph."""
+        return (manifest.graph(tower, self.precision),)
+
+    def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
+        """A session on as many threads as the cgroup grants."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = available_cpus()
+        # Spinning gained nothing per batch (bench), and takes the cores from decoding.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        (graph,) = self.files(manifest, tower)
+        try:
+            session = onnxruntime.InferenceSession(str(folder / graph), options, providers=[_PROVIDER])
+        # ORT's exceptions share no base of their own below Exception.
+        except Exception as error:  # noqa: BLE001
+            raise LaneUnavailable(
+                f"ONNX Runtime cannot open {folder / graph}: {_first_line(error)}"
+            ) from None
+        return _OrtTower(session)
+
+    def describe(self) -> dict[str, str]:
+        """Package version, processor, threads."""
+        import onnxruntime
+
+        return {
+            "onnxruntime": onnxruntime.__version__,
+            "device": platform.processor() or platform.machine(),
+            "threads": str(available_cpus()),
+        }
+
+
+class _OrtTower:
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session = session
+        self._inputs = [node.name for node in session.get_inputs()]
+
+    def __call__(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        try:
+            (vectors,) = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
+        # As above: no common base.
+        except Exception as error:
+            raise InferenceFailed(f"The encoder failed ({type(error).__name__})") from error
+        return np.asarray(vectors, np.float32)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

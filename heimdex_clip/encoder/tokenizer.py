@@ -1,0 +1,87 @@
+"""Text -> token ids, equal to open_clip's SimpleTokenizer for any input.
+
+Cleaning (ftfy, HTML entities, white space, lower case) and the split into words are the reference's own
+definitions, on the packages it uses itself, because the Unicode tables decide the result. The merges run
+in `tokenizers`, in O(n log n): the reference's loop is quadratic in a word's length.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heimdex_clip.encoder.manifest import TokenizerIdentity
+from heimdex_clip.errors import ModelError
+
+if TYPE_CHECKING:
+    import regex
+    from tokenizers import Tokenizer as BpeTokenizer
+
+FILE_NAME = "tokenizer.json"
+WORDS = r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+"""The reference's split, for the `regex` package with IGNORECASE."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBatch:
+    """`ids`: int64 ``[B, L]``, padded with 0 to the longest row. `eot`: int64 ``[B]``, each row's end-of-text
+    index, where the text tower reads. `truncated`: which rows lost tokens.
+    """
+
+    ids: NDArray[np.int64]
+    eot: NDArray[np.int64]
+    truncated: tuple[bool, ...]
+
+
+class Tokenizer:
+    """Tokenizes by the identity's rules. Safe to call from several threads."""
+
+    def __init__(self, bpe: BpeTokenizer, identity: TokenizerIdentity) -> None:
+        import ftfy
+        import regex
+
+        self._bpe = bpe
+        self._identity = identity
+        self._words: regex.Pattern[str] = regex.compile(WORDS, regex.IGNORECASE)
+        self._fix_text = ftfy.fix_text
+
+    @classmethod
+    def load(cls, folder: Path, identity: TokenizerIdentity) -> Tokenizer:
+        """Read tokenizer.json. Raises ModelError when it cannot be used."""
+        from tokenizers import Tokenizer as BpeTokenizer
+
+        try:
+            bpe = BpeTokenizer.from_file(str(folder / FILE_NAME))
+        # `tokenizers` raises bare Exception for every fault of the file.
+        except Exception as error:  # noqa: BLE001
+            raise ModelError(f"cannot use {folder / FILE_NAME}: {error}") from None
+        return cls(bpe, identity)
+
+    def encode(self, text: str) -> list[int]:
+        """The text's ids without start and end, not truncated."""
+        cleaned = " ".join(html.unescape(html.unescape(self._fix_text(text))).split()).lower()
+        words = self._words.findall(cleaned)
+        return (
+            list(self._bpe.encode(words, is_pretokenized=True, add_special_tokens=False).ids) if words else []
+        )
+
+    def __call__(self, texts: Sequence[str]) -> TokenBatch:
+        """Tokenize at least one text; rows are trimmed to the longest, which the causal tower allows."""
+        limit, end = self._identity.context_length, self._identity.eot
+        rows, truncated = [], []
+        for text in texts:
+            row = [self._identity.sot, *self.encode(text), end]
+            truncated.append(len(row) > limit)
+            rows.append([*row[: limit - 1], end] if len(row) > limit else row)
+        ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
+        for index, row in enumerate(rows):
+            ids[index, : len(row)] = row
+        # The reference pools at the first end-of-text, also where the text spells it out.
+        eot = np.array([row.index(end) for row in rows], np.int64)
+        return TokenBatch(ids, eot, tuple(truncated))
