@@ -75,9 +75,7 @@ def sign_v2(payload: str, *, secret: str, kid: str = DEFAULT_KID) -> AuthV2:
     return {"v": 2, "kid": kid, "sig": _mac(secret, V2_PREFIX + _encode(payload))}
 
 
-def verify_v1(
-    image_url: str, auth: Mapping[str, object], *, keys: Mapping[str, str], window_s: int, now: float
-) -> str:
+def verify_v1(image_url: str, auth: Mapping[str, object], *, keys: Mapping[str, str], window_s: int, now: float) -> str:
     """Check a v1 signature against every key, then its time; returns the `kid` that holds.
 
     Raises AuthFailed when no key fits or `ts` lies more than `window_s` in the future, AuthExpired when
@@ -146,11 +144,7 @@ def _first_match(message: bytes, sig: object, keys: Mapping[str, str]) -> str:
     # Compared as bytes: compare_digest raises TypeError on a str that is not ASCII.
     if not isinstance(sig, str) or not _HEX_DIGEST.fullmatch(sig):
         raise AuthFailed()
-    matches = [
-        kid
-        for kid, secret in keys.items()
-        if hmac.compare_digest(_mac(secret, message).encode(), sig.encode())
-    ]
+    matches = [kid for kid, secret in keys.items() if hmac.compare_digest(_mac(secret, message).encode(), sig.encode())]
     if not matches:
         raise AuthFailed()
     return matches[0]

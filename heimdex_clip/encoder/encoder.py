@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +39,7 @@ class Encoder:
     `encode_pixels` and `encode_texts` may be called from one thread at a time each.
     """
 
-    def __init__(
-        self, folder: Path, model: Manifest, lane: Lane, image_tower: Tower, report: StartReport
-    ) -> None:
+    def __init__(self, folder: Path, model: Manifest, lane: Lane, image_tower: Tower, report: StartReport) -> None:
         self.folder = folder
         self.manifest = model
         self.lane = lane
@@ -54,6 +52,11 @@ class Encoder:
     def image_size(self) -> int:
         """Side of the square that the image tower takes, in pixels."""
         return self.manifest.identity.preprocessing.image_size
+
+    @property
+    def text_ready(self) -> bool:
+        """Whether the text tower is loaded."""
+        return self._text is not None
 
     def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 ``[B, size, size, 3]`` -> float32 ``[B, D]``, not normalised. Raises InferenceFailed."""
@@ -93,16 +96,19 @@ def open_encoder(
     runtime: str = runtimes.AUTO,
     auto_may_use_cpu: bool = True,
     expected_manifest_sha256: str = "",
+    accept: Callable[[Manifest], None] = lambda _: None,
 ) -> Encoder:
     """Open a model folder on the best lane that `runtime` allows and that passes the self-test.
 
     Files are hashed beside being loaded, and nothing is returned unless hashes, self-test and the manifest
-    (against `expected_manifest_sha256` when given) all hold. Raises SettingsError, ModelError,
+    (against `expected_manifest_sha256` when given) all hold; `accept` may refuse the manifest by raising, before
+    anything is loaded. Raises SettingsError, ModelError,
     LaneUnavailable; the last names every lane's reason.
     """
     report = StartReport()
     started = time.perf_counter()
     model = manifest.load(folder, expected_sha256=expected_manifest_sha256)
+    accept(model)
     report.timed("manifest", started)
     for lane, reason in runtimes.candidates(runtime, model, auto_may_use_cpu=auto_may_use_cpu):
         if reason is not None:
@@ -130,9 +136,7 @@ def _open_image(folder: Path, model: Manifest, lane: Lane, report: StartReport) 
     return tower
 
 
-def _open_checked(
-    folder: Path, model: Manifest, lane: Lane, tower: TowerName, *, extra: tuple[str, ...]
-) -> Tower:
+def _open_checked(folder: Path, model: Manifest, lane: Lane, tower: TowerName, *, extra: tuple[str, ...]) -> Tower:
     """Load a tower while its files are hashed; hashing releases the GIL, so it costs little."""
     names = (*lane.files(model, tower), *extra)
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:

@@ -129,9 +129,7 @@ def load(folder: Path, *, expected_sha256: str = "") -> Manifest:
     try:
         return _from_document(json.loads(data))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(
-            f"{path} is not a manifest of schema {SCHEMA}: {type(error).__name__}: {error}"
-        ) from None
+        raise ModelError(f"{path} is not a manifest of schema {SCHEMA}: {type(error).__name__}: {error}") from None
 
 
 def check_file(folder: Path, name: str, entry: FileEntry) -> None:

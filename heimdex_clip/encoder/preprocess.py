@@ -9,6 +9,8 @@ docs/adr/0002-preprocessing-contract.md. Scaling to 0..1, mean and standard devi
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,20 +20,31 @@ from heimdex_clip.errors import ImageInvalid, ImageTooLarge, Overloaded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """Accepted formats by Pillow's names; "JPEG" admits MPO, whose first picture counts."""
+_BYTES_PER_PIXEL = 4  # Pillow stores colour in four bytes, whatever the file has
 
 
-def preprocess(data: bytes, *, size: int, max_pixels: int) -> NDArray[np.uint8]:
+Hold = Callable[[int], AbstractContextManager[None]]
+
+
+def _no_limit(_bytes: int) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+def preprocess(data: bytes, *, size: int, max_pixels: int, hold: Hold = _no_limit) -> NDArray[np.uint8]:
     """Decode an encoded image and bring it to the graph's input: ``uint8 [size, size, 3]``, RGB.
 
+    `hold` is entered with the bytes that decoding will need, before it needs them: a caller's memory limit.
     Raises ImageInvalid for anything that is not a whole image in one of `FORMATS`, ImageTooLarge when it
     has, or would have after resizing, more than `max_pixels`, Overloaded when memory ran out.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _limit(image.size, max_pixels)
-            _limit(resized_size(image.size, size), max_pixels)
-            image.load()
-            return to_pixels(image, size)
+            resized = resized_size(image.size, size)
+            _limit(resized, max_pixels)
+            with hold(_BYTES_PER_PIXEL * (_area(image.size) + _area(resized))):
+                image.load()
+                return to_pixels(image, size)
     except (ImageInvalid, ImageTooLarge):
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -73,7 +86,10 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return Image.fromarray(high_byte.clip(0, 255).astype(np.uint8), mode="L")
 
 
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
 def _limit(size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageTooLarge(f"The image needs {width} x {height} pixels; at most {max_pixels} are accepted")
+    if _area(size) > max_pixels:
+        raise ImageTooLarge(f"The image needs {size[0]} x {size[1]} pixels; at most {max_pixels} are accepted")

@@ -67,9 +67,7 @@ class Tokenizer:
         """The text's ids without start and end, not truncated."""
         cleaned = " ".join(html.unescape(html.unescape(self._fix_text(text))).split()).lower()
         words = self._words.findall(cleaned)
-        return (
-            list(self._bpe.encode(words, is_pretokenized=True, add_special_tokens=False).ids) if words else []
-        )
+        return list(self._bpe.encode(words, is_pretokenized=True, add_special_tokens=False).ids) if words else []
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenize at least one text; rows are trimmed to the longest, which the causal tower allows."""

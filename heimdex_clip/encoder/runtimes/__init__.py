@@ -16,9 +16,7 @@ AUTO = "auto"
 CHOICES = (AUTO, *(lane.name for lane in LANES))
 
 
-def candidates(
-    runtime: str, manifest: Manifest, *, auto_may_use_cpu: bool
-) -> Iterator[tuple[Lane, str | None]]:
+def candidates(runtime: str, manifest: Manifest, *, auto_may_use_cpu: bool) -> Iterator[tuple[Lane, str | None]]:
     """The lanes that WORKER_RUNTIME=`runtime` allows, best first, each with why it is passed over or None.
 
     Raises SettingsError for an unknown name and LaneUnavailable when a lane was named that cannot run:

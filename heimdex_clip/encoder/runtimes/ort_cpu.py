@@ -55,9 +55,7 @@ class OrtCpuLane:
             session = onnxruntime.InferenceSession(str(folder / graph), options, providers=[_PROVIDER])
         # ORT's exceptions share no base of their own below Exception.
         except Exception as error:  # noqa: BLE001
-            raise LaneUnavailable(
-                f"ONNX Runtime cannot open {folder / graph}: {_first_line(error)}"
-            ) from None
+            raise LaneUnavailable(f"ONNX Runtime cannot open {folder / graph}: {_first_line(error)}") from None
         return _OrtTower(session)
 
     def describe(self) -> dict[str, str]:

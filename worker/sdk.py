@@ -1,0 +1,54 @@
+"""What is done before `import runpod`, whose import is the longest step of a cold start.
+
+At import the SDK asks `cpuinfo` for the processor's name, for a debugger that production never runs, and
+py-cpuinfo spends more than a second on it in subprocesses. A module of the same name that reads
+/proc/cpuinfo answers the one call. paramiko (the SDK's ssh command line) is imported when first used.
+A test fails when either no longer helps.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from collections.abc import MutableMapping
+from pathlib import Path
+
+# The SDK's own start checks dial a public resolver and run GPU programs; the self-test is our check.
+_SWITCHED_OFF = {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true"}
+
+
+def prepare_import(environ: MutableMapping[str, str]) -> None:
+    """Make the coming `import runpod` cheap and quiet. A variable that is set already is left alone."""
+    for name, value in _SWITCHED_OFF.items():
+        environ.setdefault(name, value)
+    # At DEBUG, the SDK's default, every result goes to the log: vectors, megabytes of them.
+    environ.setdefault("RUNPOD_LOG_LEVEL", "WARN")
+    sys.modules.setdefault("cpuinfo", _cpuinfo())
+    _import_lazily("paramiko")
+
+
+def _cpuinfo() -> types.ModuleType:
+    module = types.ModuleType("cpuinfo")
+    vars(module)["get_cpu_info"] = lambda: {"brand_raw": _processor()}
+    return module
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "unknown")
+
+
+def _import_lazily(name: str) -> None:
+    """The recipe of importlib's documentation: the module's code runs at its first attribute access."""
+    spec = importlib.util.find_spec(name) if name not in sys.modules else None
+    if spec is None or spec.loader is None:
+        return
+    spec.loader = loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    loader.exec_module(module)
