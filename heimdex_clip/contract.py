@@ -18,18 +18,21 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
-from heimdex_clip.errors import WIRE_ERRORS, ClipError, Internal, InvalidRequest
+from heimdex_clip.errors import WIRE_ERRORS, BadReply, ClipError, Internal, InvalidRequest
 
 Encoding: TypeAlias = Literal["float", "base64"]
+T = TypeVar("T")
 
 MAX_REQUEST_ID_CHARS = 256
 MAX_URL_CHARS = 8192
 MAX_TEXT_CHARS = 32768
+_MAX_MESSAGE_CHARS = 500
 
 _SOURCES = ("image_url", "image_base64", "text")
 _ITEM_FIELDS = {*_SOURCES, "request_id", "normalize", "auth"}
@@ -243,10 +246,16 @@ def error_reply(error: ClipError, request_id: str | None) -> dict[str, object]:
 
 
 def error_from_reply(reply: Mapping[str, object]) -> ClipError:
-    """The failure that `error_reply` wrote, as its class; an unknown code becomes Internal."""
-    kind = WIRE_ERRORS.get(str(reply.get("code")), Internal)
-    retryable = reply.get("retryable")
-    return kind(str(reply.get("error")), retryable=retryable if isinstance(retryable, bool) else None)
+    """The failure that `error_reply` wrote, as its class, on one line; an unknown code becomes Internal."""
+    code, message, retryable = (reply.get(name) for name in ("code", "error", "retryable"))
+    kind = WIRE_ERRORS.get(code, Internal) if isinstance(code, str) else Internal
+    return kind(one_line(message) or kind.code, retryable=retryable if isinstance(retryable, bool) else None)
+
+
+def one_line(message: object) -> str:
+    """A message that came from elsewhere, fit for a log or a terminal; empty when it is not text."""
+    words = " ".join(message.split()) if isinstance(message, str) else ""
+    return "".join(char if char.isprintable() else "?" for char in words[:_MAX_MESSAGE_CHARS])
 
 
 def embedding_reply(embedding: Embedding, encoding: Encoding) -> dict[str, object]:
@@ -267,6 +276,53 @@ def embedding_reply(embedding: Embedding, encoding: Encoding) -> dict[str, objec
     return reply
 
 
+def parse_embedding(reply: object) -> Embedding:
+    """A success as `embedding_reply` wrote it, in either encoding. Raises BadReply, naming the field at fault."""
+    if not isinstance(reply, Mapping):
+        raise BadReply("the reply is not a JSON object")
+    try:
+        vector = decode_vector(reply.get("embedding"))
+    except ValueError as error:
+        raise BadReply(f"the reply's embedding cannot be read: {error}") from None
+    if not all(map(math.isfinite, vector)):
+        raise BadReply("the reply's embedding is not finite")
+    dim = _field(reply, "dim", int)
+    if dim != len(vector) or not dim:
+        raise BadReply(f"the reply's dim is {dim}, but its embedding has {len(vector)} numbers")
+    request_id = reply.get("request_id")
+    timings = _field(reply, "timings", dict)
+    if not all(isinstance(name, str) and type(ms) in (int, float) for name, ms in timings.items()):
+        raise BadReply("the reply's timings are not numbers by name")
+    return Embedding(
+        request_id=None if request_id is None else _field(reply, "request_id", str),
+        vector=vector,
+        dim=dim,
+        model=_field(reply, "model", str),
+        pretrained=_field(reply, "pretrained", str),
+        normalized=_field(reply, "normalized", bool),
+        model_digest=_field(reply, "model_digest", str),
+        lane=_field(reply, "lane", str),
+        timings=timings,
+        truncated=_field(reply, "truncated", bool) if "truncated" in reply else False,
+    )
+
+
+def _field(reply: Mapping[str, object], name: str, kind: type[T]) -> T:
+    # By type, not isinstance: True is an int, and no number of a reply is a boolean.
+    value = reply.get(name)
+    if type(value) is not kind:
+        raise BadReply(f"the reply's {name} is {'missing' if value is None else f'not {_JSON_NAMES[kind]}'}")
+    return value
+
+
+_JSON_NAMES: Mapping[type, str] = {
+    int: "a whole number",
+    str: "a string",
+    bool: "true or false",
+    dict: "an object",
+}
+
+
 def encode_vector(vector: Sequence[float]) -> str:
     """Base64 of the vector as little-endian float32, as OpenAI's API writes it."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
@@ -280,5 +336,8 @@ def decode_vector(value: object) -> tuple[float, ...]:
             raise ValueError("base64 does not hold whole float32 values")
         return struct.unpack(f"<{len(data) // 4}f", data)
     if isinstance(value, list) and all(type(x) in (float, int) for x in value):
-        return tuple(float(x) for x in value)
-    raise ValueError("the embedding is neither a list of numbers nor base64")
+        try:
+            return tuple(float(x) for x in value)
+        except OverflowError:
+            raise ValueError("a number is too large for a float") from None
+    raise ValueError("it is neither a list of numbers nor base64")

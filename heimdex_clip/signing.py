@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping
 from typing import TypedDict
 
-from heimdex_clip.errors import AuthExpired, AuthFailed, SettingsError
+from heimdex_clip.errors import AuthExpired, AuthFailed, InvalidRequest, SettingsError
 
 V2_PREFIX = b"clip-embed/v2\n"
 DEFAULT_KID = "default"
@@ -50,29 +50,35 @@ class AuthV2(TypedDict):
 def _mac(secret: str, message: bytes) -> str:
     if not secret:
         raise SettingsError("the signing secret is empty; make one with: openssl rand -hex 32")
-    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+    try:
+        key = secret.encode()
+    # Only reached with bytes of the environment that are not UTF-8; the error would quote the secret.
+    except UnicodeEncodeError:
+        raise SettingsError("the signing secret is not UTF-8 text; make one with: openssl rand -hex 32") from None
+    return hmac.new(key, message, hashlib.sha256).hexdigest()
 
 
 def sign_v1(image_url: str, *, secret: str, ts: int | None = None) -> AuthV1:
     """Sign an image URL with v1.
 
     `ts` is Unix seconds (now when omitted). Raises SettingsError for an empty secret or a `ts` that does
-    not have ten digits.
+    not have ten digits, InvalidRequest for a URL that has no UTF-8 form.
     """
     stamp = str(int(time.time()) if ts is None else ts)
     if not _TS.fullmatch(stamp):
         raise SettingsError(f"ts must be Unix seconds with ten digits, not {stamp!r}")
-    return {"ts": stamp, "sig": _mac(secret, _v1_message(image_url, stamp))}
+    return {"ts": stamp, "sig": _mac(secret, _to_sign(image_url, "image_url") + b"|" + stamp.encode())}
 
 
 def sign_v2(payload: str, *, secret: str, kid: str = DEFAULT_KID) -> AuthV2:
     """Sign a payload's exact text with v2, under the key named `kid`.
 
-    Raises SettingsError for an empty secret or a `kid` that is not 1 to 64 of letters, digits and ``._-``.
+    Raises SettingsError for an empty secret or a `kid` that is not 1 to 64 of letters, digits and ``._-``,
+    InvalidRequest for a payload that has no UTF-8 form.
     """
     if not _KID.fullmatch(kid):
         raise SettingsError(f"kid must be 1 to 64 of A-Z a-z 0-9 . _ -, not {kid!r}")
-    return {"v": 2, "kid": kid, "sig": _mac(secret, V2_PREFIX + _encode(payload))}
+    return {"v": 2, "kid": kid, "sig": _mac(secret, V2_PREFIX + _to_sign(payload, "the payload"))}
 
 
 def verify_v1(image_url: str, auth: Mapping[str, object], *, keys: Mapping[str, str], window_s: int, now: float) -> str:
@@ -82,10 +88,11 @@ def verify_v1(image_url: str, auth: Mapping[str, object], *, keys: Mapping[str, 
     the signature holds but is older than `window_s`.
     """
     ts, sig = auth.get("ts"), auth.get("sig")
-    stamp = str(ts) if type(ts) is int else ts
+    # Bounded first: str() refuses integers of thousands of digits with a ValueError.
+    stamp = str(ts) if type(ts) is int and 0 <= ts < 10**10 else ts
     if not isinstance(stamp, str) or not _TS.fullmatch(stamp):
         raise AuthFailed()
-    message = _v1_message(image_url, stamp)
+    message = _received(image_url) + b"|" + stamp.encode()
     kid = _first_match(message, sig, keys)
     age_s = now - int(stamp)
     if age_s > window_s:
@@ -103,7 +110,7 @@ def verify_v2(payload: str, auth: Mapping[str, object], *, keys: Mapping[str, st
     kid = auth.get("kid")
     if auth.get("v") != 2 or not isinstance(kid, str) or kid not in keys:
         raise AuthFailed()
-    return _first_match(V2_PREFIX + _encode(payload), auth.get("sig"), {kid: keys[kid]})
+    return _first_match(V2_PREFIX + _received(payload), auth.get("sig"), {kid: keys[kid]})
 
 
 def parse_keys(secrets: str, single: str) -> dict[str, str]:
@@ -125,14 +132,19 @@ def parse_keys(secrets: str, single: str) -> dict[str, str]:
                 "EMBEDDING_HMAC_SECRET differs from the kid 'default' of EMBEDDING_HMAC_SECRETS; keep one"
             )
         keys[DEFAULT_KID] = single
+    for secret in keys.values():
+        _mac(secret, b"")  # a secret that cannot sign stops the start, not each job
     return keys
 
 
-def _v1_message(image_url: str, stamp: str) -> bytes:
-    return _encode(image_url) + b"|" + stamp.encode()
+def _to_sign(text: str, what: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidRequest(f"{what} holds half of a surrogate pair") from None
 
 
-def _encode(text: str) -> bytes:
+def _received(text: str) -> bytes:
     """UTF-8; a lone surrogate can have no agreed bytes, so nothing signed can hold one."""
     try:
         return text.encode()
