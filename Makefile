@@ -1,25 +1,65 @@
 # `make demo` and `make check` are complete on a fresh machine with Python 3.11+ and make.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-TEST_MODEL := models/ViT-B-32-untrained-0
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST_ARGS ?=
+
+# The model of tests and benches: seeded untrained weights, made again when what makes it has changed.
+MODEL := models/ViT-B-32-untrained-0
+MODEL_SOURCES := $(filter-out export/cmd_verify.py export/cmd_diff.py export/corpus.py export/re%,$(wildcard export/*.py)) \
+	heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types test model lock clean bench-start
+.PHONY: help setup demo check format format-check lint types test model lock clean bench-start bench-worker
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready  ## make .venv from the hashed lock (about 6 GB: PyTorch brings its CUDA libraries)
+setup: $(READY)  ## make .venv from the hashed lock (PyTorch brings its CUDA libraries: about 6 GB)
 
-$(VENV)/.ready: requirements/dev.txt requirements/bootstrap.txt pyproject.toml
-	@echo "==> setting up $(VENV) (the first time downloads about 3 GB: some minutes)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(READY): requirements/dev.txt requirements/bootstrap.txt pyproject.toml
+	@echo "==> setting up .venv (the first time downloads about 3 GB, which takes some minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	$(BIN)/uv pip sync --python $(BIN)/python --require-hashes requirements/dev.txt
 	$(BIN)/uv pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+demo: $(READY)  ## one photograph through everything, and a checklist of what came back
+	$(BIN)/python -m bench demo
+
+check: format-check lint types test  ## what CI runs: format, lint, strict types, tests
+
+format: $(READY)  ## write the code in its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+format-check: $(READY)
+	$(BIN)/ruff format --check .
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+test: $(MODEL)/manifest.json  ## tests, with the coverage of worker/ and heimdex_clip/
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --fail-under=90
+
+model: $(MODEL)/manifest.json  ## the seeded untrained model that tests and benches use
+
+$(MODEL)/manifest.json: $(MODEL_SOURCES) | $(READY)
+	$(BIN)/python -m export onnx --untrained 0 --out $(MODEL)
+
+bench-start: $(MODEL)/manifest.json  ## start to first embedding, beside the PyTorch worker
+	$(BIN)/python -m bench start --model-dir $(MODEL)
+
+bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (about 8 minutes)
+	$(BIN)/python -m bench worker --model-dir $(MODEL)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
@@ -27,3 +67,6 @@ lock:  ## write the hashed requirements files again from pyproject.toml
 	$(LOCK) --extra cpu --group dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra cpu --group worker -c requirements/dev.txt pyproject.toml -o requirements/worker-cpu.txt
 	$(LOCK) --group pyproject.toml:bootstrap -c requirements/dev.txt -o requirements/bootstrap.txt
+
+clean:  ## remove what was built, models included
+	rm -rf .venv build dist reports models/*/ .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""`python -m worker [handler|serve|selftest|info]`."""
+"""`python -m worker [handler|serve|selftest|info|settings]`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,12 @@ def _info(read: Settings) -> int:
     return 0
 
 
-_COMMANDS = {"handler": _handler, "serve": _serve, "selftest": _selftest, "info": _info}
+def _settings(_: Settings) -> int:
+    print(settings.table())
+    return 0
+
+
+_COMMANDS = {"handler": _handler, "serve": _serve, "selftest": _selftest, "info": _info, "settings": _settings}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -87,7 +87,7 @@ class MicroBatcher(Generic[In, Out]):
         return await waiting.answer
 
     async def close(self) -> None:
-        """Stop; whatever still waits is cancelled."""
+        """Stop; whatever still waits or runs is cancelled."""
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
@@ -135,7 +135,12 @@ class MicroBatcher(Generic[In, Out]):
     async def _encode(self, batch: list[_Waiting[In, Out]]) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        results = await self._run_isolated([waiting.input for waiting in batch])
+        try:
+            results = await self._run_isolated([waiting.input for waiting in batch])
+        except asyncio.CancelledError:
+            for waiting in batch:
+                waiting.answer.cancel()
+            raise
         inference_ms = (loop.time() - started) * 1000
         for waiting, result in zip(batch, results, strict=True):
             if waiting.answer.done():

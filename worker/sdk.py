@@ -8,11 +8,12 @@ A test fails when either no longer helps.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 import types
 from collections.abc import MutableMapping
 from pathlib import Path
+from typing import Any
 
 # The SDK's own start checks dial a public resolver and run GPU programs; the self-test is our check.
 _SWITCHED_OFF = {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true"}
@@ -25,7 +26,7 @@ def prepare_import(environ: MutableMapping[str, str]) -> None:
     # At DEBUG, the SDK's default, every result goes to the log: vectors, megabytes of them.
     environ.setdefault("RUNPOD_LOG_LEVEL", "WARN")
     sys.modules.setdefault("cpuinfo", _cpuinfo())
-    _import_lazily("paramiko")
+    _import_when_used("paramiko")
 
 
 def _cpuinfo() -> types.ModuleType:
@@ -43,12 +44,17 @@ def _processor() -> str:
     return next(names, "unknown")
 
 
-def _import_lazily(name: str) -> None:
-    """The recipe of importlib's documentation: the module's code runs at its first attribute access."""
-    spec = importlib.util.find_spec(name) if name not in sys.modules else None
-    if spec is None or spec.loader is None:
-        return
-    spec.loader = loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    loader.exec_module(module)
+def _import_when_used(name: str) -> None:
+    """Put a module in place that becomes the real one at its first attribute.
+
+    importlib.util.LazyLoader would be the way, but up to Python 3.11 the second `import` of a lazy module loads it.
+    """
+    stand_in = types.ModuleType(name)
+
+    def attribute(wanted: str) -> Any:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), wanted)
+
+    vars(stand_in)["__getattr__"] = attribute
+    sys.modules.setdefault(name, stand_in)

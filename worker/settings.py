@@ -68,6 +68,11 @@ def _networks(value: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in value.split(",") if part.strip())
 
 
+def _keys(value: str) -> tuple[str, ...]:
+    """keys, separated by commas"""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 def _sha256(value: str) -> str:
     """64 hex digits"""
     if not re.fullmatch(r"[0-9a-fA-F]{64}|", value, re.ASCII):
@@ -163,6 +168,19 @@ class Settings:
         "MAX_QUEUED_ITEMS", 2048, _whole(0, 1 << 20), "Items that may wait; more fail with OVERLOADED."
     )
     job_timeout_s: float = _env("JOB_TIMEOUT_S", 110.0, _seconds(0.1, 3600), "Seconds until a job is dropped.")
+    host: str = _env("HOST", "0.0.0.0", _text, "Address that `serve` listens on.")  # noqa: S104  # a container's door
+    port: int = _env("PORT", 8000, _whole(0, 65535), "Port that `serve` listens on; 0: any free one, which is logged.")
+    port_health: int = _env(
+        "PORT_HEALTH", 0, _whole(0, 65535), "Second port of `serve`, for health checks; 0: the same as PORT."
+    )
+    api_keys: tuple[str, ...] = _env(
+        "EMBEDDING_API_KEYS",
+        (),
+        _keys,
+        "Bearer keys for `/v1/embeddings`, separated by commas; none: the route answers 401.",
+        secret=True,
+    )
+    playground: bool = _env("PLAYGROUND", False, _flag, "Serve a page to try the model at `/`, to this machine only.")
     log_level: str = _env(
         "LOG_LEVEL", "INFO", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "Least severe line that is logged."
     )
@@ -184,6 +202,28 @@ class Settings:
     def audience(self) -> str:
         """`aud` of v2 payloads meant for this worker."""
         return self.auth_audience or self.endpoint_id or "local"
+
+
+def shown(value: object) -> str:
+    """A default as the environment would spell it."""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, frozenset | tuple):
+        return ",".join(map(str, sorted(value)))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def table() -> str:
+    """Every variable as rows of a Markdown table, for docs/configuration.md."""
+    rows = (
+        f"| `{declared.metadata['env']}` | {_code(shown(declared.default))} | {declared.metadata['doc']} |"
+        for declared in fields(Settings)
+    )
+    return "\n".join(["| variable | default | what it does |", "| --- | --- | --- |", *rows])
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
 
 
 def read(environ: Mapping[str, str]) -> Settings:
