@@ -1,0 +1,70 @@
+"""`python -m bench {demo,start,worker}`: a figure and its verdict last, non-zero when a target is missed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from heimdex_clip.errors import ClipError
+
+_DEFAULT_MODEL = Path("models/ViT-B-32-untrained-0")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0 when every target is reached, 1 when one is missed, 2 when nothing could be measured."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return asyncio.run(_measure(arguments))
+    except ClipError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("demo", help="one photograph through everything, and a checklist of what came back")
+    start = commands.add_parser("start", help="process start to first embedding, beside the PyTorch worker")
+    start.add_argument("--pairs", type=_positive, default=5, help="interleaved pairs of starts (default 5)")
+    worker = commands.add_parser("worker", help="throughput and latency under load, about 8 minutes")
+    worker.add_argument("--quick", action="store_true", help="one short round, about 3 minutes, rough figures")
+    for command in (start, worker):
+        command.add_argument("--model-dir", type=Path, default=_DEFAULT_MODEL, help=f"default {_DEFAULT_MODEL}")
+        command.add_argument(
+            "--checkpoint",
+            type=Path,
+            help="the folder's source weights; made from the seed if untrained",
+        )
+    return parser
+
+
+async def _measure(arguments: argparse.Namespace) -> int:
+    if arguments.command == "demo":
+        from bench import demo
+
+        return await demo.run()
+    # The workers run in the repository's root, wherever this was called.
+    model_dir = arguments.model_dir.resolve()
+    if arguments.command == "start":
+        from bench import start
+
+        return await start.run(model_dir, arguments.checkpoint, pairs=arguments.pairs)
+    from bench import worker
+
+    plan = worker.QUICK if arguments.quick else worker.FULL
+    return await worker.run(model_dir, arguments.checkpoint, plan)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""The worker with its encoder and decoder replaced by a sleep of 5 ms, everything else as it serves.
+
+``python -m bench.stub_worker`` takes the worker's own variables. The sleep stands for one run of the
+device, whatever the batch; decoding gives a ready tensor at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from worker.authentication import Authenticator
+
+from bench.stub_bare import SLEEP_S
+from heimdex_clip.encoder import manifest
+from heimdex_clip.encoder.encoder import Encoder, StartReport
+from heimdex_clip.encoder.runtimes.ort_cpu import OrtCpuLane
+from heimdex_clip.errors import ClipError
+from worker import log, sdk, settings, startup
+from worker.download import Downloader
+from worker.service import EmbeddingService, Reply
+from worker.settings import Settings
+from worker.stages import Decoder
+
+
+class _SleepTower:
+    """A tower that takes 5 ms a batch and gives every row the same vector, float32 ``[B, D]``."""
+
+    def __init__(self, dim: int) -> None:
+        self._vector = np.random.default_rng(0).normal(size=dim).astype(np.float32)
+
+    def __call__(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        time.sleep(SLEEP_S)
+        return np.tile(self._vector, (len(inputs[0]), 1))
+
+
+class _ReadyDecoder(Decoder):
+    """A decoder that has the tensor already."""
+
+    def __init__(self, *, size: int) -> None:
+        super().__init__(size=size, max_pixels=1, max_bytes=1)
+        self._pixels = np.zeros((size, size, 3), np.uint8)
+
+    async def __call__(self, data: bytes) -> NDArray[np.uint8]:
+        return self._pixels
+
+
+class _StubService(EmbeddingService):
+    def __init__(self, encoder: Encoder, read: Settings) -> None:
+        downloader = Downloader(startup.download_policy(read))
+        super().__init__(encoder, read, Authenticator(startup.auth_policy(read)), downloader)
+        self._decode = _ReadyDecoder(size=encoder.image_size)
+
+
+class _Worker:
+    """Makes its service inside the SDK's loop, as the worker does."""
+
+    def __init__(self, read: Settings) -> None:
+        model = manifest.load(read.folder)
+        tower = _SleepTower(model.identity.embedding_dim)
+        self._encoder = Encoder(read.folder, model, OrtCpuLane(), tower, StartReport())
+        self._settings = read
+        self._service: EmbeddingService | None = None
+
+    def concurrency(self, _current: int) -> int:
+        return self._settings.concurrency
+
+    async def handle(self, job: Mapping[str, Any]) -> Reply:
+        if self._service is None:
+            self._service = _StubService(self._encoder, self._settings)
+        return await self._service.handle(job.get("input"), job_id=job.get("id"))
+
+
+def main(environ: Mapping[str, str]) -> None:
+    """Serve the SDK's loop until SIGTERM. Raises SetupError."""
+    read = settings.read(environ)
+    log.configure(read.log_level)
+    sdk.prepare_import(os.environ)
+    import runpod
+
+    worker = _Worker(read)
+    runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": worker.concurrency})
+
+
+if __name__ == "__main__":
+    try:
+        main(os.environ)
+    except ClipError as error:
+        sys.exit(f"stub_worker: {error}")
