@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -22,6 +22,7 @@ from heimdex_clip.contract import (
     InfoRequest,
     Item,
     Rejected,
+    Request,
     Text,
 )
 from heimdex_clip.encoder.encoder import Encoder
@@ -40,6 +41,7 @@ from worker.admission import Admission, WeightedSemaphore
 from worker.authentication import Authenticator
 from worker.batcher import Batching, Device, MicroBatcher, Timed
 from worker.download import Downloader
+from worker.observer import Observer, Unobserved, counting
 from worker.settings import Settings
 from worker.stages import Decoder, Encoded, Pixels, image_runner, normalise, text_runner
 
@@ -67,13 +69,19 @@ class EmbeddingService:
     """Serves one encoder. Create it inside the running loop that it will serve, and `close` it there."""
 
     def __init__(
-        self, encoder: Encoder, settings: Settings, authenticator: Authenticator, downloader: Downloader
+        self,
+        encoder: Encoder,
+        settings: Settings,
+        authenticator: Authenticator,
+        downloader: Downloader,
+        observer: Observer | None = None,
     ) -> None:
         self.encoder = encoder
         self.settings = settings
         self.admission = Admission(max_items=settings.max_inflight_items, max_queued=settings.max_queued_items)
         self._authenticator = authenticator
         self._downloader = downloader
+        self._observer = observer or Unobserved()
         # Half of the budget each: an item holds its download while it waits to be decoded, so one common
         # pool could fill up with downloads that all wait for each other's room.
         self._download_bytes = WeightedSemaphore(settings.max_inflight_bytes // 2)
@@ -84,8 +92,12 @@ class EmbeddingService:
         )
         self._device = Device()
         batching = Batching(settings.max_batch, settings.batch_wait_ms / 1000)
-        self._images: MicroBatcher[Pixels, Encoded] = MicroBatcher(image_runner(encoder), self._device, batching)
-        self._texts: MicroBatcher[str, Encoded] = MicroBatcher(text_runner(encoder), self._device, batching)
+        self._images: MicroBatcher[Pixels, Encoded] = MicroBatcher(
+            counting(image_runner(encoder), "image", self._observer), self._device, batching
+        )
+        self._texts: MicroBatcher[str, Encoded] = MicroBatcher(
+            counting(text_runner(encoder), "text", self._observer), self._device, batching
+        )
 
     def drain(self) -> None:
         """Refuse new jobs with OVERLOADED from now on; what is under way goes on."""
@@ -100,14 +112,31 @@ class EmbeddingService:
         self._decode.close()
         self._device.close()
 
-    async def handle(self, job_input: object, *, job_id: str | None = None) -> Reply:
-        """Answer one job. Never raises but on cancellation: a failure is a reply with `error` and `code`."""
+    async def handle(
+        self, job_input: object, *, job_id: str | None = None, accept: Callable[[Request], None] = lambda _: None
+    ) -> Reply:
+        """Answer one job. Never raises but on cancellation: a failure is a reply with `error` and `code`.
+
+        `accept` may refuse, by raising InvalidRequest, a genuine request that came to the wrong door.
+        """
+
+        def read() -> Request:
+            request = self._authenticator.authenticate(job_input).request
+            accept(request)
+            return request
+
+        return await self._answer(read, contract.request_id_of(job_input), job_id)
+
+    async def answer(self, request: Request) -> Reply:
+        """As `handle`, for a request without a signature: the door vouches for its caller."""
+        return await self._answer(lambda: request, None, None)
+
+    async def _answer(self, read: Callable[[], Request], request_id: str | None, job_id: str | None) -> Reply:
         started = time.perf_counter()
-        request_id = contract.request_id_of(job_input)
         summary: dict[str, object] = {}
         code = "OK"
         try:
-            request = self._authenticator.authenticate(job_input).request
+            request = read()
             if isinstance(request, InfoRequest):
                 request_id = request.request_id
                 reply = self.info()
@@ -161,6 +190,8 @@ class EmbeddingService:
         try:
             with self.admission.enter(len(request.items)):
                 results = await self._embed_all(request.items, stages, deadline)
+            for result, own in zip(results, stages, strict=True):
+                self._observer.item(result.code if isinstance(result, ClipError) else "OK", own.ms)
         finally:
             _summarise(summary, stages, batch=request.batch)
         if not request.batch:

@@ -7,7 +7,7 @@ import time
 
 from heimdex_clip.encoder.encoder import Encoder, open_encoder
 from heimdex_clip.encoder.manifest import Manifest
-from heimdex_clip.errors import ModelError, SettingsError
+from heimdex_clip.errors import ModelError, SettingsError, SetupError
 from heimdex_clip.signing import parse_keys
 from worker import log
 from worker.authentication import AuthPolicy
@@ -70,6 +70,20 @@ def load_encoder(settings: Settings) -> Encoder:
     )
     log.event("model_ready", **facts(encoder), total_ms=round((time.perf_counter() - started) * 1000, 1))
     return encoder
+
+
+def load_text(encoder: Encoder) -> None:
+    """Load the text tower beside the images that are served already, and log how it went; never raises."""
+    try:
+        encoder.load_text()
+    except SetupError as error:
+        log.event("text_tower_failed", code=error.code, reason=error.message)
+        return
+    log.event(
+        "text_ready",
+        parity=str(encoder.report.parity["text"]),
+        total_ms=encoder.report.steps_ms["text_tower"],
+    )
 
 
 def check_model(manifest: Manifest, settings: Settings) -> None:

@@ -1,0 +1,143 @@
+"""The HTTP door: a listener that is up before the model, one service, and a drain at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import signal
+import socket
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import uvicorn
+
+from heimdex_clip.errors import ClipError, SettingsError, SetupError
+from worker import log, startup
+from worker.authentication import Authenticator, AuthPolicy
+from worker.download import Downloader, DownloadPolicy
+from worker.http.app import build_app
+from worker.http.door import Door, State
+from worker.service import EmbeddingService
+from worker.settings import Settings
+
+_BACKLOG = 2048
+
+
+def run(settings: Settings) -> int:
+    """Serve HTTP until SIGTERM or SIGINT; returns the process's exit code. Raises SetupError when it cannot serve."""
+    policies = startup.auth_policy(settings), startup.download_policy(settings)
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(one) for one in listen(settings)]
+        asyncio.run(_serve(settings, *policies, sockets))
+    return 0
+
+
+def listen(settings: Settings) -> Iterator[socket.socket]:
+    """Bind PORT, and PORT_HEALTH where it differs. Raises SettingsError naming the variable."""
+    yield _bind("PORT", settings.host, settings.port)
+    if settings.port_health not in (0, settings.port):
+        yield _bind("PORT_HEALTH", settings.host, settings.port_health)
+
+
+def _bind(variable: str, host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise SettingsError(f"{variable}={port}: cannot listen on HOST={host!r} ({reason})") from None
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its signal handling, which ends the process by the signal itself after a clean drain."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves signals alone."""
+        yield
+
+
+def make_server(door: Door) -> Server:
+    """The server of one door; `serve(sockets=...)` runs it."""
+    return Server(
+        uvicorn.Config(
+            build_app(door, version=_version()),
+            lifespan="off",
+            ws="none",
+            access_log=False,  # the service logs each job, with what matters
+            log_config=_log_config(),
+            proxy_headers=False,  # who may see the playground depends on the true peer
+            server_header=False,
+            backlog=_BACKLOG,
+            # No job outlives its deadline; the rest is for sending the answer.
+            timeout_graceful_shutdown=math.ceil(door.settings.job_timeout_s) + 5,
+        )
+    )
+
+
+async def _serve(settings: Settings, auth: AuthPolicy, downloads: DownloadPolicy, sockets: list[socket.socket]) -> None:
+    door = Door(settings)
+    server = make_server(door)
+
+    def stop() -> None:
+        if server.should_exit:
+            server.force_exit = True  # asked twice
+            return
+        log.event("draining", state=door.state)
+        opening.cancel()
+        door.drain()
+        server.should_exit = True
+
+    opening = asyncio.create_task(_open(door, settings, auth, downloads))
+    opening.add_done_callback(lambda task: _stop_on_failure(task, door, server))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    log.event("listening", ports=[one.getsockname()[1] for one in sockets])
+    await server.serve(sockets)
+    opening.cancel()
+    (outcome,) = await asyncio.gather(opening, return_exceptions=True)
+    await door.close()
+    log.event("stopped")
+    if isinstance(outcome, Exception):
+        raise outcome
+
+
+def _stop_on_failure(opening: asyncio.Task[None], door: Door, server: Server) -> None:
+    if not opening.cancelled() and opening.exception() is not None:
+        door.state = State.LOST  # main says why
+        server.should_exit = True
+
+
+async def _open(door: Door, settings: Settings, auth: AuthPolicy, downloads: DownloadPolicy) -> None:
+    """Load the model in a thread and open the door to images, then load the text tower."""
+    try:
+        encoder = await asyncio.to_thread(startup.load_encoder, settings)
+    except ClipError:
+        raise
+    # Whatever else it is must not reach a terminal as a traceback.
+    except Exception as error:
+        raise SetupError(f"the model could not be loaded ({log.cause(error)})") from error
+    door.open(EmbeddingService(encoder, settings, Authenticator(auth), Downloader(downloads), door.metrics))
+    log.event("ready")
+    await asyncio.to_thread(startup.load_text, encoder)
+
+
+def _version() -> str:
+    try:
+        return version("heimdex-clip")
+    except PackageNotFoundError:
+        return "0"  # run from a checkout that is not installed
+
+
+def _log_config() -> dict[str, Any]:
+    """uvicorn's own complaints in the form of all other lines, which leaves tracebacks out."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "worker.log.JsonFormatter"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "loggers": {"uvicorn": {"handlers": ["stderr"], "level": "WARNING", "propagate": False}},
+    }
