@@ -6,7 +6,6 @@ request signed and sent by the client, and PyTorch's own vector of the same phot
 
 from __future__ import annotations
 
-import asyncio
 import importlib.resources
 import math
 import os

@@ -108,7 +108,8 @@ class _Worker:
             self._service = EmbeddingService(encoder, self._settings, Authenticator(auth), Downloader(downloads))
             self._drain_on(signal.SIGTERM, signal.SIGINT)
             # After the ping process was forked: a fork beside a loading thread could inherit held locks.
-            threading.Thread(target=_load_text, args=(encoder,), name="load-text", daemon=True).start()
+            # Not a daemon: the interpreter must not be taken down around a session that is being opened.
+            threading.Thread(target=_load_text, args=(encoder,), name="load-text").start()
         return self._service
 
     def _drain_on(self, *signals: signal.Signals) -> None:
