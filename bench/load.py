@@ -16,6 +16,8 @@ from bench.ratios import percentile
 Answered = Callable[[int], Awaitable[None]]
 """Sends job number n and returns when it is answered."""
 _JOB_TIMEOUT_S = 120
+_ANSWERS_EACH = 2
+_TICK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class Worked:
 
 
 async def closed_loop(answered: Answered, *, clients: int, window_s: float) -> Load:
-    """Run `clients` loops; measure from the moment all of them had an answer, for `window_s` seconds.
+    """Run `clients` loops; measure from the moment all of them had an answer.
 
-    The rate is taken between answers, since answers come in batches: from the last one of the warm-up to
-    the last one of the window. All loops have ended when this returns.
+    The window lasts `window_s` seconds, or longer until it holds `_ANSWERS_EACH` answers a client. The rate
+    is taken between answers, since answers come in batches: from the last one of the warm-up to the last
+    one of the window. All loops have ended when this returns.
     """
     loop = asyncio.get_running_loop()
     finished: list[tuple[float, float]] = []
@@ -65,31 +68,28 @@ async def closed_loop(answered: Answered, *, clients: int, window_s: float) -> L
             if not cold:
                 all_warm.set()
 
-    async def watch() -> float:
+    async def watch() -> slice:
         nonlocal stopping
         await all_warm.wait()
-        warm_at = finished[-1][0]
+        first = len(finished)
         await asyncio.sleep(window_s)
+        while len(finished) - first < _ANSWERS_EACH * clients:  # noqa: ASYNC110  # a clock's tick is near enough
+            await asyncio.sleep(_TICK_S)
         stopping = True
-        return warm_at
+        return slice(first, len(finished))
 
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(watch())
         for number in range(clients):
             group.create_task(client(number))
-    return _summary(finished, clients, since=watching.result(), window_s=window_s)
-
-
-def _summary(finished: Sequence[tuple[float, float]], clients: int, *, since: float, window_s: float) -> Load:
-    window = [(at, took) for at, took in finished if since < at <= since + window_s]
-    if not window:
-        raise BenchError(f"no job was answered within {window_s:g} s at {clients} clients")
-    took_ms = [took * 1000 for _, took in window]
+    window = watching.result()
+    warm_at = finished[window.start - 1][0]
+    took_ms = [took * 1000 for _, took in finished[window]]
     return Load(
         clients=clients,
-        jobs=len(window),
+        jobs=len(took_ms),
         all_jobs=len(finished),
-        jobs_per_s=len(window) / (window[-1][0] - since),
+        jobs_per_s=len(took_ms) / (finished[window][-1][0] - warm_at),
         p50_ms=percentile(took_ms, 50),
         p99_ms=percentile(took_ms, 99),
         max_ms=max(took_ms),

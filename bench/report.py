@@ -30,9 +30,12 @@ def machine() -> dict[str, object]:
 
 
 def machine_line() -> str:
-    """The machine on one line."""
+    """The machine on one line, and whether it was idle before."""
     facts = machine()
-    return f"machine: {facts['cpu']}, {facts['cpus']} CPUs, {facts['memory_gib']} GiB, Python {facts['python']}"
+    return (
+        f"machine: {facts['cpu']}, {facts['cpus']} CPUs, {facts['memory_gib']} GiB, Python {facts['python']},"
+        f" load average {os.getloadavg()[0]:.1f}"
+    )
 
 
 def save(target: str, *, settings: Mapping[str, object], samples: object, verdict: Verdict) -> Path:
