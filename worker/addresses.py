@@ -1,0 +1,163 @@
+"""Where the worker may download from: the rule for addresses and the rule for URLs. Pure, no look-ups.
+
+A name's address is not known here, and may change between two look-ups; so `refusal` is asked again with the
+final address of every connection (see `worker.download`). `check_url` only stops early what can never be right.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeAlias
+from urllib.parse import quote, urljoin
+
+from yarl import URL
+
+from heimdex_clip.errors import UrlRefused
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+# Public by the registry or by omission, yet they lead inside: to the platform, or through a translator
+# or tunnel to an address that is written into the address. `is_global` also differs between Python releases.
+_REFUSED_V4 = {
+    IPv4Network("192.0.0.0/24"): "an address of IETF protocols",
+    IPv4Network("192.88.99.0/24"): "a 6to4 relay",
+    IPv4Network("168.63.129.16"): "the platform service of a cloud",
+}
+_REFUSED_V6 = {
+    IPv6Network("::/96"): "an IPv4-compatible address",
+    IPv6Network("64:ff9b::/96"): "a NAT64 address",
+    IPv6Network("64:ff9b:1::/48"): "a local NAT64 address",
+    IPv6Network("2001::/23"): "an address of IETF protocols (Teredo among them)",
+    IPv6Network("2002::/16"): "a 6to4 address",
+    IPv6Network("fec0::/10"): "a site-local address",
+    IPv6Network("3fff::/20"): "a documentation address",
+    IPv6Network("5f00::/16"): "a segment routing address",
+}
+# The only space from which IPv6 addresses of the internet are given out. Outside of it lie, among others,
+# stateless translators (::ffff:0:0:0/96), which `is_global` lets through.
+_PUBLIC_V6 = IPv6Network("2000::/3")
+
+_FORM = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)(?:#.*)?", re.DOTALL)
+_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(?::(?P<port>[0-9]{1,5}))?", re.ASCII)
+_NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
+# What the URL standard calls "ends in a number": resolvers read such hosts as an address in some old notation.
+_NUMERIC = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
+_MAX_NAME_CHARS = 253
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_URL_CHARS = "!#$%&'()*+,/:;=?@[]~-._"
+"""Sent as they stand; anything else is percent-encoded."""
+
+
+def refusal(address: str | IPv4Address | IPv6Address, allowed_private: Collection[Network]) -> str | None:
+    """Why this IP address may not be connected to, None when it may.
+
+    `allowed_private` are networks that are allowed whatever else holds; a v4-mapped address counts as the
+    IPv4 address in it. Never raises: what is not an address in canonical notation is refused.
+    """
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return "not an IP address"
+    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if any(ip in network for network in allowed_private):
+        return None
+    if isinstance(ip, IPv6Address) and ip.scope_id is not None:
+        return "an address with a zone"
+    if ip.is_loopback:
+        return "a loopback address"
+    if ip.is_link_local:
+        return "a link-local address"
+    if ip.is_multicast:
+        return "a multicast address"
+    for network, reason in (_REFUSED_V4 if isinstance(ip, IPv4Address) else _REFUSED_V6).items():
+        if ip in network:
+            return reason
+    if not ip.is_global or (isinstance(ip, IPv6Address) and ip not in _PUBLIC_V6):
+        return "not a public address"
+    return None
+
+
+def check_url(url: str, *, allowed_ports: Collection[int], allowed_private: Collection[Network]) -> URL:
+    """The URL to request, its host in ASCII and lower case, its fragment dropped.
+
+    Path and query are sent as they are written, since many stores sign them: only characters that no URL may
+    hold are percent-encoded. Raises UrlRefused for anything but http or https, a port that is not allowed,
+    user information, a missing or malformed host, and an IP address that is refused or not in its
+    canonical notation.
+    """
+    form = _FORM.fullmatch(_printable(url))
+    if form is None:
+        raise UrlRefused("The image URL must begin with http:// or https:// and a host")
+    scheme, authority = form["scheme"].lower(), form["authority"]
+    if scheme not in _DEFAULT_PORTS:
+        raise UrlRefused("The image URL's scheme must be http or https")
+    if "@" in authority:
+        raise UrlRefused("The image URL must not hold a user name or password")
+    place = _PORT.fullmatch(authority)
+    if place is None:
+        raise UrlRefused("The image URL's host or port is malformed")
+    port = int(place["port"] or _DEFAULT_PORTS[scheme])
+    if port not in allowed_ports:
+        allowed = ", ".join(str(number) for number in sorted(allowed_ports))
+        raise UrlRefused(f"The image URL's port is not allowed; these are: {allowed}")
+    host = _check_host(place["host"], allowed_private)
+    suffix = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
+    slash = "" if form["rest"].startswith("/") else "/"
+    return URL(f"{scheme}://{host}{suffix}{slash}{quote(form['rest'], safe=_URL_CHARS)}", encoded=True)
+
+
+def follow(current: URL, location: str, *, allowed_ports: Collection[int], allowed_private: Collection[Network]) -> URL:
+    """The URL that a redirect from `current` leads to, by the rule of `check_url`.
+
+    Raises UrlRefused, also where a redirect would leave https for http.
+    """
+    try:
+        joined = urljoin(str(current), _printable(location))
+    except ValueError:
+        raise UrlRefused("The image URL redirects to a malformed URL") from None
+    target = check_url(joined, allowed_ports=allowed_ports, allowed_private=allowed_private)
+    if current.scheme == "https" and target.scheme == "http":
+        raise UrlRefused("The image URL redirects from https to http")
+    return target
+
+
+def _printable(url: str) -> str:
+    """Refuse what parsers disagree about: control characters and blanks are dropped by some, others read \\ as /."""
+    if any(char <= "\x1f" or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" or char == "\\" for char in url):
+        raise UrlRefused("The image URL holds a backslash, a control character or half of a surrogate pair")
+    if url != url.strip():
+        raise UrlRefused("The image URL begins or ends with a blank")
+    return url
+
+
+def _check_host(host: str, allowed_private: Collection[Network]) -> str:
+    """The host in ASCII and lower case; brackets stay around an IPv6 address."""
+    if host.startswith("["):
+        _check_literal(host[1:-1], IPv6Address, allowed_private)
+        return host
+    try:
+        # IDNA maps other scripts' digits and dots to ASCII, so what follows judges its result.
+        name = URL.build(scheme="http", host=host.lower()).raw_host or ""
+    except ValueError:
+        name = ""
+    if len(name) > _MAX_NAME_CHARS or not _NAME.fullmatch(name):
+        raise UrlRefused("The image URL's host is not a valid name")
+    if _NUMERIC.fullmatch(name):
+        _check_literal(name, IPv4Address, allowed_private)
+    return name
+
+
+def _check_literal(
+    text: str, kind: type[IPv4Address] | type[IPv6Address], allowed_private: Collection[Network]
+) -> None:
+    try:
+        address = kind(text)
+    except ValueError:
+        raise UrlRefused("The image URL's host is not an IP address in its usual notation") from None
+    reason = refusal(address, allowed_private)
+    if reason is not None:
+        raise UrlRefused(f"The image URL's host is not allowed: {reason}")
