@@ -31,7 +31,6 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 RUN_MAX_BYTES = 10 << 20
 RUNSYNC_MAX_BYTES = 20 << 20
-_MAX_WAIT_S = 300.0
 
 
 class JobApi:
@@ -39,7 +38,8 @@ class JobApi:
 
     `queue` holds the jobs and `calls` counts requests by route: "run", "runsync", "status", "cancel",
     "health", "job-take" (batches too), "job-stop", "job-done", "job-stream", "ping". `take_poll_s` and
-    `stop_poll_s` are how long a worker's polls are held when there is nothing to say.
+    `stop_poll_s` are how long a worker's polls are held when there is nothing to say; `max_wait_s` caps the
+    wait that a caller asks of /runsync.
     """
 
     queue: JobQueue
@@ -52,6 +52,7 @@ class JobApi:
         worker_key: str = "worker-key",
         take_poll_s: float = 3.0,
         stop_poll_s: float = 3.0,
+        max_wait_s: float = 300.0,
         min_ttl_ms: int = 10_000,
         min_execution_timeout_ms: int = 5_000,
         keep_finished: int = 10_000,
@@ -62,6 +63,7 @@ class JobApi:
         self._worker_key = worker_key
         self._take_poll_s = take_poll_s
         self._stop_poll_s = stop_poll_s
+        self._max_wait_s = max_wait_s
         self._least_ms = {"ttl": min_ttl_ms, "executionTimeout": min_execution_timeout_ms}
         self._keep_finished = keep_finished
         self._faults: defaultdict[str, deque[int | None]] = defaultdict(deque)
@@ -162,7 +164,7 @@ class JobApi:
         return _json(job.envelope())
 
     async def _runsync(self, request: web.Request) -> web.Response:
-        wait_s = min(float(request.query.get("wait", 90_000)) / 1000, _MAX_WAIT_S)
+        wait_s = min(float(request.query.get("wait", 90_000)) / 1000, self._max_wait_s)
         job = self._submit(await request.read(), max_bytes=RUNSYNC_MAX_BYTES, prefix="sync-")
         try:
             async with asyncio.timeout(wait_s):

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from heimdex_clip import contract
 from heimdex_clip.errors import InvalidRequest
@@ -80,12 +81,8 @@ def check_size(body: bytes, items: Sequence[object] = (), *, max_bytes: int = MA
     if items:
         # Measured twice encoded, as v2 sends them: JSON text inside JSON.
         sizes = [len(to_json(to_json(item).decode())) for item in items]
-        fitting, room = 0, max_bytes - (len(body) - sum(sizes))
-        for size in sizes:
-            room -= size
-            if room < 0:
-                break
-            fitting += 1
+        room = max_bytes - (len(body) - sum(sizes))
+        fitting = sum(total <= room for total in accumulate(sizes))
         message += f", which the first {fitting} of these {len(items)} items fit into"
     raise InvalidRequest(message)
 
