@@ -99,9 +99,11 @@ def count_tokens(texts: Sequence[str], tokenizer: Tokenizer, *, context_length: 
 def first_failure(reply: Reply) -> dict[str, object] | None:
     """The first item's failure in a batch reply, as a reply of its own: OpenAI's form has none by item."""
     results = reply.get("results")
-    for index, result in enumerate(results if isinstance(results, list) else ()):
+    rows = results if isinstance(results, list) else []
+    for index, result in enumerate(rows):
         if "error" in result:
-            return {**result, "error": f"input[{index}]: {result['error']}"}
+            which = f"input[{index}]: " if len(rows) > 1 else ""
+            return {**result, "error": which + result["error"]}
     return None
 
 
