@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from heimdex_clip.errors import ImageInvalid, ImageTooLarge, Overloaded
+from heimdex_clip.errors import ClipError, ImageInvalid, ImageTooLarge, Overloaded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """Accepted formats by Pillow's names; "JPEG" admits MPO, whose first picture counts."""
@@ -45,8 +45,8 @@ def preprocess(data: bytes, *, size: int, max_pixels: int, hold: Hold = _no_limi
             with hold(_BYTES_PER_PIXEL * (_area(image.size) + _area(resized))):
                 image.load()
                 return to_pixels(image, size)
-    except (ImageInvalid, ImageTooLarge):
-        raise
+    except ClipError:
+        raise  # this module's own, and whatever `hold` refuses with
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageTooLarge(f"The image has more than {max_pixels} pixels") from None
     except MemoryError:
@@ -64,6 +64,8 @@ def to_pixels(image: Image.Image, size: int) -> NDArray[np.uint8]:
     image = image.resize(resized_size(image.size, size), Image.Resampling.BICUBIC)
     left, top = (round((side - size) / 2.0) for side in image.size)
     image = image.crop((left, top, left + size, top + size))
+    # Transparency kept as metadata changes no colour, but Pillow warns of it for every palette with graded alpha.
+    image.info.pop("transparency", None)
     return np.asarray(image.convert("RGB"))
 
 
