@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def load(folder: Path) -> Golden:
     """Read golden.npz. Raises ModelError when it is missing or malformed."""
     path = folder / FILE_NAME
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: numpy leaves its own file open when the content is broken.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             golden = Golden(
                 pixels=arrays["pixels"],
                 image_embeddings=arrays["image_embeddings"],
@@ -52,7 +54,7 @@ def load(folder: Path) -> Golden:
                 ids=arrays["ids"],
                 text_embeddings=arrays["text_embeddings"],
             )
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelError(f"cannot use {path}: {error}") from None
     if not len(golden.pixels) or not len(golden.ids):
         raise ModelError(f"{path} holds no golden vectors")
