@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from heimdex_clip.encoder.preprocess import preprocess, resized_size, to_pixels
+from heimdex_clip.errors import ImageInvalid, ImageTooLarge, Overloaded
+
+MAX_PIXELS = 10_000_000
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def read(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return preprocess(data, size=224, max_pixels=max_pixels)
+
+
+PICTURE = Image.effect_noise((64, 48), 80).convert("RGB")
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_every_accepted_format_gives_rgb_of_the_graphs_size(form: str) -> None:
+    pixels = read(encoded(PICTURE, form))
+    assert pixels.shape == (224, 224, 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize("form", ["BMP", "TIFF", "PPM", "ICO"])
+def test_other_formats_are_refused(form: str) -> None:
+    with pytest.raises(ImageInvalid, match="JPEG, PNG, WEBP, GIF"):
+        read(encoded(PICTURE, form))
+
+
+@pytest.mark.parametrize("data", [b"", b"<html>", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
+def test_bytes_that_are_no_image_are_refused(data: bytes) -> None:
+    with pytest.raises(ImageInvalid):
+        read(data)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+def test_a_truncated_image_is_refused_rather_than_padded(form: str) -> None:
+    data = encoded(PICTURE, form)
+    with pytest.raises(ImageInvalid):
+        read(data[: len(data) * 2 // 3])
+
+
+def test_the_pixel_limit_counts_the_source() -> None:
+    data = encoded(Image.new("1", (400, 300)))
+    assert read(data, max_pixels=400 * 300).shape == (224, 224, 3)
+    with pytest.raises(ImageTooLarge, match="400 x 300 pixels; at most 119999"):
+        read(data, max_pixels=400 * 300 - 1)
+
+
+def test_the_pixel_limit_counts_the_resized_picture() -> None:
+    """A line of 1 x 1000 pixels is small as a file, and 50 million pixels once its short side is 224."""
+    with pytest.raises(ImageTooLarge, match="224 x 224000"):
+        read(encoded(Image.new("L", (1, 1000))))
+
+
+def test_hold_is_asked_before_decoding_and_let_go_after() -> None:
+    events: list[str] = []
+
+    @contextmanager
+    def hold(n_bytes: int) -> Iterator[None]:
+        events.append(f"take {n_bytes}")
+        yield
+        events.append("give back")
+
+    preprocess(encoded(PICTURE), size=224, max_pixels=MAX_PIXELS, hold=hold)
+    assert events == [f"take {4 * (64 * 48 + 298 * 224)}", "give back"]
+
+
+def test_a_refusal_by_hold_reaches_the_caller_as_it_is() -> None:
+    def hold(n_bytes: int) -> Iterator[None]:
+        raise Overloaded("no room")
+
+    with pytest.raises(Overloaded, match="no room"):
+        preprocess(encoded(PICTURE), size=224, max_pixels=MAX_PIXELS, hold=contextmanager(hold))
+
+
+@pytest.mark.parametrize(
+    ("source", "resized"),
+    [
+        ((640, 427), (335, 224)),
+        ((427, 640), (224, 335)),
+        ((224, 224), (224, 224)),
+        ((1, 1), (224, 224)),
+        ((3, 2), (336, 224)),
+    ],
+)
+def test_resized_size_rounds_the_long_side_down(source: tuple[int, int], resized: tuple[int, int]) -> None:
+    assert resized_size(source, 224) == resized
+
+
+def test_orientation_in_exif_is_not_applied() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = read(encoded(PICTURE, "JPEG", exif=exif))
+    np.testing.assert_array_equal(turned, read(encoded(PICTURE, "JPEG")))
+
+
+def test_the_first_frame_of_an_animation_counts() -> None:
+    red, blue = Image.new("RGB", (30, 30), "red"), Image.new("RGB", (30, 30), "blue")
+    pixels = read(encoded(red, "GIF", save_all=True, append_images=[blue]))
+    assert pixels[0, 0].tolist() == [255, 0, 0]
+
+
+def test_alpha_is_dropped_not_laid_over_a_colour() -> None:
+    clear = Image.new("RGBA", (224, 224), (200, 100, 50, 0))
+    assert read(encoded(clear))[0, 0].tolist() == [200, 100, 50]
+
+
+def test_palettes_are_resized_by_index_before_they_become_colours() -> None:
+    """Converting first would blend the two colours at their border; the reference never does."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    assert {tuple(pixel) for pixel in read(encoded(image)).reshape(-1, 3).tolist()} == {(255, 0, 0), (0, 0, 255)}
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_16_bit_grey_keeps_its_high_byte(mode: str) -> None:
+    values = np.full((224, 224), 0x80FF)
+    dtype = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
+    image = Image.frombytes(mode, (224, 224), values.astype(dtype).tobytes())
+    assert np.unique(to_pixels(image, 224)).tolist() == [0x80]
