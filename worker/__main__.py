@@ -8,7 +8,7 @@ import os
 import sys
 
 from heimdex_clip.errors import ClipError
-from worker import log, settings, startup
+from worker import log, settings
 from worker.settings import Settings
 
 _HOW_TO_RUN = """\
@@ -62,6 +62,8 @@ def _serve(read: Settings) -> int:
 
 
 def _selftest(read: Settings) -> int:
+    from worker import startup
+
     encoder = startup.load_encoder(read)
     encoder.load_text()
     for tower, parity in encoder.report.parity.items():
@@ -70,6 +72,8 @@ def _selftest(read: Settings) -> int:
 
 
 def _info(read: Settings) -> int:
+    from worker import startup
+
     encoder = startup.load_encoder(read)
     encoder.load_text()
     print(json.dumps(startup.facts(encoder), indent=2, default=str))

@@ -11,7 +11,6 @@ import asyncio
 import io
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from ssl import SSLContext
 from types import TracebackType
 from typing import NoReturn
@@ -22,7 +21,7 @@ from yarl import URL
 
 from heimdex_clip.errors import ClipError, DownloadFailed, DownloadTimeout, ImageTooLarge, UrlRefused
 from worker import addresses
-from worker.addresses import Network
+from worker.policies import DownloadPolicy
 
 Reserve = Callable[[int], Awaitable[None]]
 _AddrInfo = tuple[int, int, int, str, tuple[object, ...]]
@@ -34,22 +33,6 @@ _HEADERS = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity", "User
 _DNS_TRY_S = 2.0
 _DNS_TRIES = 3
 _MAX_ADDRESSES = 16
-
-
-@dataclass(frozen=True, slots=True)
-class DownloadPolicy:
-    """What may be downloaded, and how much it may cost.
-
-    `timeout_s` covers look-ups, connections, redirects and the body. `allowed_private` are networks that may
-    be downloaded from although they are not public. `max_connections` are open at once, to any hosts.
-    """
-
-    max_bytes: int
-    timeout_s: float
-    allowed_ports: frozenset[int]
-    allowed_private: tuple[Network, ...]
-    max_connections: int
-    max_redirects: int = 3
 
 
 class Downloader:

@@ -14,11 +14,12 @@ from typing import Any
 import uvicorn
 
 from heimdex_clip.errors import ClipError, SettingsError, SetupError
-from worker import log, startup
+from worker import log, policies, startup
 from worker.authentication import Authenticator, AuthPolicy
-from worker.download import Downloader, DownloadPolicy
+from worker.download import Downloader
 from worker.http.app import build_app
 from worker.http.door import Door, State
+from worker.policies import DownloadPolicy
 from worker.service import EmbeddingService
 from worker.settings import Settings
 
@@ -27,10 +28,10 @@ _BACKLOG = 2048
 
 def run(settings: Settings) -> int:
     """Serve HTTP until SIGTERM or SIGINT; returns the process's exit code. Raises SetupError when it cannot serve."""
-    policies = startup.auth_policy(settings), startup.download_policy(settings)
+    rules = policies.auth_policy(settings), policies.download_policy(settings)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(one) for one in listen(settings)]
-        asyncio.run(_serve(settings, *policies, sockets))
+        asyncio.run(_serve(settings, *rules, sockets))
     return 0
 
 

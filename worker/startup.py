@@ -7,52 +7,9 @@ import time
 
 from heimdex_clip.encoder.encoder import Encoder, open_encoder
 from heimdex_clip.encoder.manifest import Manifest
-from heimdex_clip.errors import ModelError, SettingsError, SetupError
-from heimdex_clip.signing import parse_keys
+from heimdex_clip.errors import ModelError, SetupError
 from worker import log
-from worker.authentication import AuthPolicy
-from worker.download import DownloadPolicy
 from worker.settings import Settings
-
-
-def auth_policy(settings: Settings) -> AuthPolicy:
-    """Who may ask. Raises SettingsError without a secret, unless ALLOW_INSECURE_AUTH=1, which is logged."""
-    keys = parse_keys(settings.hmac_secrets, settings.hmac_secret)
-    if not keys and not settings.allow_insecure_auth:
-        raise SettingsError(
-            "EMBEDDING_HMAC_SECRET is not set, so nobody could be told from anybody; make one with"
-            " `openssl rand -hex 32` and give it to the callers too (ALLOW_INSECURE_AUTH=1 only for experiments)"
-        )
-    if settings.allow_insecure_auth:
-        log.warning(
-            "insecure_auth",
-            warning="ALLOW_INSECURE_AUTH=1: " + ("unsigned requests are accepted" if not keys else "has no effect"),
-        )
-    return AuthPolicy(
-        keys=keys,
-        window_s=settings.auth_window_s,
-        audience=settings.audience,
-        accept_v1=settings.auth_accept_v1,
-        insecure=not keys,
-    )
-
-
-def download_policy(settings: Settings) -> DownloadPolicy:
-    """What may be downloaded; anything wider than the default is logged."""
-    default = Settings()
-    if settings.allowed_private or settings.allowed_ports != default.allowed_ports:
-        log.warning(
-            "downloads_widened",
-            ALLOWED_PRIVATE_CIDRS=[str(network) for network in settings.allowed_private],
-            ALLOWED_IMAGE_PORTS=sorted(settings.allowed_ports),
-        )
-    return DownloadPolicy(
-        max_bytes=settings.max_image_bytes,
-        timeout_s=settings.download_timeout_s,
-        allowed_ports=settings.allowed_ports,
-        allowed_private=settings.allowed_private,
-        max_connections=settings.max_inflight_items,
-    )
 
 
 def load_encoder(settings: Settings) -> Encoder:

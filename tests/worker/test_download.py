@@ -15,7 +15,8 @@ from aiohttp.abc import ResolveResult
 
 from heimdex_clip.errors import ClipError, DownloadFailed, DownloadTimeout, ImageTooLarge, Overloaded, UrlRefused
 from tests.worker.loopback import Authority, Handler, Names, Request, Server, head, listen, serve
-from worker.download import Downloader, DownloadPolicy
+from worker.download import Downloader
+from worker.policies import DownloadPolicy
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.1/32"),)
 SECRET = "hunter2"  # in the query of each URL

@@ -7,16 +7,15 @@ import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from heimdex_clip.encoder.cpus import available_cpus
 from heimdex_clip.encoder.manifest import Manifest
 from heimdex_clip.encoder.runtimes.base import Tower, TowerName
 from heimdex_clip.errors import InferenceFailed, LaneUnavailable, ModelError
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnxruntime
+    from numpy.typing import NDArray
 
 _PROVIDER = "CPUExecutionProvider"
 
@@ -43,20 +42,9 @@ class OrtCpuLane:
         return (manifest.graph(tower, self.precision),)
 
     def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
-        """A session on as many threads as the cgroup grants."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = available_cpus()
-        # Spinning gained nothing per batch (bench), and takes the cores from decoding.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        """See `open_graph`."""
         (graph,) = self.files(manifest, tower)
-        try:
-            session = onnxruntime.InferenceSession(str(folder / graph), options, providers=[_PROVIDER])
-        # ORT's exceptions share no base of their own below Exception.
-        except Exception as error:  # noqa: BLE001
-            raise LaneUnavailable(f"ONNX Runtime cannot open {folder / graph}: {_first_line(error)}") from None
-        return _OrtTower(session)
+        return open_graph(folder / graph)
 
     def describe(self) -> dict[str, str]:
         """Package version, processor, threads."""
@@ -69,6 +57,25 @@ class OrtCpuLane:
         }
 
 
+def open_graph(path: Path) -> Tower:
+    """One ONNX file as a tower, on as many threads as the cgroup grants. Raises LaneUnavailable.
+
+    The lane itself opens fp32 graphs only; the export's gates also run fp16 ones, slowly.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = available_cpus()
+    # Spinning gained nothing per batch (bench), and takes the cores from decoding.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[_PROVIDER])
+    # ORT's exceptions share no base of their own below Exception.
+    except Exception as error:  # noqa: BLE001
+        raise LaneUnavailable(f"ONNX Runtime cannot open {path}: {_first_line(error)}") from None
+    return _OrtTower(session)
+
+
 class _OrtTower:
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
         self._session = session
@@ -76,11 +83,12 @@ class _OrtTower:
 
     def __call__(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
         try:
+            vectors: NDArray[np.float32]
             (vectors,) = self._session.run(None, dict(zip(self._inputs, inputs, strict=True)))
         # As above: no common base.
         except Exception as error:
             raise InferenceFailed(f"The encoder failed ({type(error).__name__})") from error
-        return np.asarray(vectors, np.float32)
+        return vectors
 
 
 def _first_line(error: Exception) -> str:

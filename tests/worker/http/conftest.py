@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from heimdex_clip.encoder.encoder import Encoder, open_encoder
-from worker import server, startup
+from worker import policies, server
 from worker.authentication import Authenticator
 from worker.download import Downloader
 from worker.http.door import Door
@@ -75,8 +75,8 @@ def new_service(door: Door, encoder: Encoder) -> EmbeddingService:
     return EmbeddingService(
         encoder,
         settings,
-        Authenticator(startup.auth_policy(settings)),
-        Downloader(startup.download_policy(settings)),
+        Authenticator(policies.auth_policy(settings)),
+        Downloader(policies.download_policy(settings)),
         door.metrics,
     )
 
