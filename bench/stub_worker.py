@@ -21,7 +21,7 @@ from heimdex_clip.encoder import manifest
 from heimdex_clip.encoder.encoder import Encoder, StartReport
 from heimdex_clip.encoder.runtimes.ort_cpu import OrtCpuLane
 from heimdex_clip.errors import ClipError
-from worker import log, sdk, settings, startup
+from worker import log, policies, sdk, settings
 from worker.download import Downloader
 from worker.service import EmbeddingService, Reply
 from worker.settings import Settings
@@ -52,8 +52,8 @@ class _ReadyDecoder(Decoder):
 
 class _StubService(EmbeddingService):
     def __init__(self, encoder: Encoder, read: Settings) -> None:
-        downloader = Downloader(startup.download_policy(read))
-        super().__init__(encoder, read, Authenticator(startup.auth_policy(read)), downloader)
+        downloader = Downloader(policies.download_policy(read))
+        super().__init__(encoder, read, Authenticator(policies.auth_policy(read)), downloader)
         self._decode = _ReadyDecoder(size=encoder.image_size)
 
 
