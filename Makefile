@@ -6,8 +6,8 @@ PYTEST_ARGS ?=
 
 # The model of tests and benches: seeded untrained weights, made again when what makes it has changed.
 MODEL := models/ViT-B-32-untrained-0
-MODEL_SOURCES := $(filter-out export/cmd_verify.py export/cmd_diff.py export/corpus.py export/re%,$(wildcard export/*.py)) \
-	heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
+MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py $(addprefix export/,$(addsuffix .py,\
+	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check format format-check lint types test model lock clean bench-start bench-worker

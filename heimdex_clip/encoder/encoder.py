@@ -141,9 +141,12 @@ def _open_checked(folder: Path, model: Manifest, lane: Lane, tower: TowerName, *
     names = (*lane.files(model, tower), *extra)
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
         checks = [pool.submit(manifest.check_file, folder, name, model.entry(name)) for name in names]
-        opened = lane.open(folder, model, tower)
-        for check in checks:
-            check.result()
+        try:
+            opened = lane.open(folder, model, tower)
+        finally:
+            # Also when it failed to open: then an altered file is the true cause.
+            for check in checks:
+                check.result()
     return opened
 
 
