@@ -72,6 +72,7 @@ def make_server(door: Door) -> Server:
             proxy_headers=False,  # who may see the playground depends on the true peer
             server_header=False,
             backlog=_BACKLOG,
+            timeout_keep_alive=75,  # longer than load balancers keep theirs: they must be the ones to close
             # No job outlives its deadline; the rest is for sending the answer.
             timeout_graceful_shutdown=math.ceil(door.settings.job_timeout_s) + 5,
         )

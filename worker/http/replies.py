@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 from starlette.responses import JSONResponse, Response
 
-from heimdex_clip.contract import error_reply
 from heimdex_clip.errors import (
     AuthExpired,
     AuthFailed,
@@ -69,11 +68,6 @@ def reply_response(reply: Mapping[str, object], status: HTTPStatus | None = None
     """A reply of the contract as an HTTP response."""
     status = status or status_of(reply)
     return JSONResponse(reply, status, headers(reply, status))
-
-
-def refusal_response(refusal: Refusal) -> Response:
-    """A refusal in the contract's form."""
-    return reply_response(error_reply(refusal.error, None), refusal.status)
 
 
 def headers(reply: Mapping[str, object], status: HTTPStatus) -> dict[str, str]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from heimdex_clip.encoder.encoder import Encoder
-from tests.worker.http.conftest import Served, data_uri, new_door, new_service, png, ready, serving
+from tests.worker.http.conftest import ENVIRONMENT, Served, data_uri, new_door, new_service, png, ready, serving
+from worker.http.door import Door
+from worker.service import Reply
+from worker.settings import read
 
 
 async def ping(served: Served) -> tuple[int, str]:
@@ -82,6 +86,22 @@ async def test_another_method_is_405_and_names_the_right_one() -> None:
         posted = await served.client.post("/ping")
     assert (got.status_code, got.headers["allow"], got.json()["code"]) == (405, "POST", "INVALID_REQUEST")
     assert posted.status_code == 405
+
+
+class Faulty(Door):
+    def health(self) -> Reply:
+        raise RuntimeError("hunter2")
+
+
+async def test_a_fault_of_our_own_is_500_without_a_word_of_it(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(Faulty(read(ENVIRONMENT))) as served:
+        response = await served.client.get("/health")
+    fields = [getattr(record, "fields", {}) for record in caplog.records if record.getMessage() == "http_fault"]
+    assert (response.status_code, response.json()["code"]) == (500, "INTERNAL")
+    assert fields[0]["cause"].startswith("RuntimeError at test_probes.py")
+    assert "hunter2" not in response.text + capsys.readouterr().err + str(fields)
 
 
 def key(name: str, **labels: str) -> tuple[str, tuple[tuple[str, str], ...]]:
