@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from worker.authentication import Authenticator
 
 from bench.stub_bare import SLEEP_S
 from heimdex_clip.encoder import manifest
@@ -22,6 +21,7 @@ from heimdex_clip.encoder.encoder import Encoder, StartReport
 from heimdex_clip.encoder.runtimes.ort_cpu import OrtCpuLane
 from heimdex_clip.errors import ClipError
 from worker import log, policies, sdk, settings
+from worker.authentication import Authenticator
 from worker.download import Downloader
 from worker.service import EmbeddingService, Reply
 from worker.settings import Settings
@@ -54,7 +54,7 @@ class _StubService(EmbeddingService):
     def __init__(self, encoder: Encoder, read: Settings) -> None:
         downloader = Downloader(policies.download_policy(read))
         super().__init__(encoder, read, Authenticator(policies.auth_policy(read)), downloader)
-        self._decode = _ReadyDecoder(size=encoder.image_size)
+        self.pipeline.decode = _ReadyDecoder(size=encoder.image_size)
 
 
 class _Worker:

@@ -240,5 +240,6 @@ def read(environ: Mapping[str, str]) -> Settings:
         try:
             values[declared.name] = parse(value)
         except (ValueError, KeyError):
-            raise SettingsError(f"{name}={value!r}: must be {parse.__doc__.rstrip('.')}") from None
+            shown_value = "(secret)" if declared.metadata["secret"] else repr(value)
+            raise SettingsError(f"{name}={shown_value}: must be {parse.__doc__.rstrip('.')}") from None
     return Settings(**values)
