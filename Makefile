@@ -64,7 +64,7 @@ bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (abou
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 
 lock:  ## write the hashed requirements files again from pyproject.toml
-	$(LOCK) --extra cpu --group dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) --extra cpu --extra smoke --group dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra cpu --group worker -c requirements/dev.txt pyproject.toml -o requirements/worker-cpu.txt
 	$(LOCK) --group pyproject.toml:bootstrap -c requirements/dev.txt -o requirements/bootstrap.txt
 
