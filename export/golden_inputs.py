@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from export import oracle
+from export import oracle, reference
 from export.weights import Weights
 from heimdex_clip.encoder.golden import Golden
 
@@ -26,14 +29,26 @@ text that spells the special tokens."""
 def make(weights: Weights) -> Golden:
     """The golden inputs with open_clip's own answers in fp32."""
     pictures = pixels(weights.preprocessing.image_size)
+    jpeg = photo(pictures[0])
+    pictures[0] = reference.to_pixels(reference.transform_of(weights), reference.open_image(jpeg))
     ids = oracle.text_ids(weights, TEXTS)
     return Golden(
+        photo=jpeg,
         pixels=pictures,
         image_embeddings=oracle.image_vectors(weights, pictures),
         texts=TEXTS,
         ids=ids,
         text_embeddings=oracle.text_vectors(weights, ids),
     )
+
+
+def photo(picture: NDArray[np.uint8]) -> bytes:
+    """The picture as a JPEG such as cameras make: larger, wider than high, with halved colour planes."""
+    height, width = picture.shape[0] * 9 // 4, picture.shape[1] * 13 // 4
+    file = io.BytesIO()
+    scaled = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
+    scaled.save(file, "JPEG", quality=90, subsampling="4:2:0")
+    return file.getvalue()
 
 
 def pixels(size: int) -> NDArray[np.uint8]:

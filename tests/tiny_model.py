@@ -7,6 +7,7 @@ open_clip is tested on the exported model.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from heimdex_clip.encoder import golden, manifest, tokenizer
 from heimdex_clip.encoder.golden import Golden
 from heimdex_clip.encoder.manifest import FileEntry, Identity, Manifest, Preprocessing, TokenizerIdentity
+from heimdex_clip.encoder.preprocess import preprocess
 
 SIZE = 8
 CONTEXT = 24  # the second text is longer
@@ -97,10 +100,14 @@ def _write_golden(
     folder: Path, rule: TokenizerIdentity, matrix: NDArray[np.float32], table: NDArray[np.float32]
 ) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels[0]).resize((3 * SIZE, 2 * SIZE)).save(file, "JPEG")
+    pixels[0] = preprocess(file.getvalue(), size=SIZE, max_pixels=10**6)
     batch = tokenizer.Tokenizer.load(folder, rule)(TEXTS)
     ids = np.zeros((len(TEXTS), CONTEXT), np.int64)
     ids[:, : batch.ids.shape[1]] = batch.ids
     Golden(
+        photo=file.getvalue(),
         pixels=pixels,
         image_embeddings=pixels.reshape(len(pixels), -1).astype(np.float32) @ matrix,
         texts=TEXTS,

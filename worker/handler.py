@@ -52,12 +52,14 @@ def run(settings: Settings) -> int:
 
 def _load_beside(settings: Settings) -> Future[Encoder]:
     """Load the model in a thread of its own."""
+    # Imported before the thread starts: two threads that import share one interpreter lock, and opening the
+    # model, which does not need it, would begin later.
+    from worker import startup
+
     loading: Future[Encoder] = Future()
 
     def load() -> None:
         try:
-            from worker import startup
-
             loading.set_result(startup.load_encoder(settings))
         # Whatever it is, it belongs to the thread that waits for the result.
         except BaseException as error:  # noqa: BLE001

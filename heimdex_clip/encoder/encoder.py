@@ -10,14 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from heimdex_clip.encoder import golden, manifest, runtimes, tokenizer
 from heimdex_clip.encoder.gates import SELF_TEST, Parity, measure
+from heimdex_clip.encoder.golden import Golden
 from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.preprocess import preprocess
 from heimdex_clip.encoder.runtimes.base import Lane, Tower, TowerName
 from heimdex_clip.encoder.tokenizer import Tokenizer
-from heimdex_clip.errors import LaneUnavailable
+from heimdex_clip.errors import LaneUnavailable, ModelError
+
+_MAX_PHOTO_PIXELS = 10_000_000
 
 
 @dataclass(slots=True)
@@ -126,14 +131,26 @@ def open_encoder(
 
 def _open_image(folder: Path, model: Manifest, lane: Lane, report: StartReport) -> Tower:
     started = time.perf_counter()
-    tower = _open_checked(folder, model, lane, "image", extra=(golden.FILE_NAME,))
+    with ThreadPoolExecutor(1, thread_name_prefix="preprocess") as pool:
+        reading = pool.submit(_check_preprocessing, folder, model)
+        tower = _open_checked(folder, model, lane, "image", extra=(golden.FILE_NAME,))
+        reference = reading.result()
     report.timed("image_tower", started)
     started = time.perf_counter()
-    reference = golden.load(folder)
     vectors = _run_fixed(tower, lane.batch_sizes, reference.pixels[:1])
     report.parity["image"] = _self_test(vectors, reference.image_embeddings[:1], lane.name)
     report.timed("self_test", started)
     return tower
+
+
+def _check_preprocessing(folder: Path, model: Manifest) -> Golden:
+    """Prove on the golden photograph that this machine's decoder and resizer give the reference's bytes."""
+    reference = golden.load(folder)
+    size = model.identity.preprocessing.image_size
+    pixels = preprocess(reference.photo, size=size, max_pixels=_MAX_PHOTO_PIXELS)
+    if not np.array_equal(pixels, reference.pixels[0]):
+        raise ModelError(f"preprocessing differs from the reference on this machine (Pillow {PIL.__version__})")
+    return reference
 
 
 def _open_checked(folder: Path, model: Manifest, lane: Lane, tower: TowerName, *, extra: tuple[str, ...]) -> Tower:

@@ -19,10 +19,12 @@ FILE_NAME = "golden.npz"
 class Golden:
     """N images and M texts with their reference embeddings (not normalised).
 
-    `pixels` uint8 ``[N, size, size, 3]``, `image_embeddings` float32 ``[N, D]``; `texts` M strings, `ids`
-    int64 ``[M, context]`` as open_clip's tokenizer made them, `text_embeddings` float32 ``[M, D]``.
+    `photo` is a JPEG of which the reference's transform makes ``pixels[0]``. `pixels` uint8
+    ``[N, size, size, 3]``, `image_embeddings` float32 ``[N, D]``; `texts` M strings, `ids` int64
+    ``[M, context]`` as open_clip's tokenizer made them, `text_embeddings` float32 ``[M, D]``.
     """
 
+    photo: bytes
     pixels: NDArray[np.uint8]
     image_embeddings: NDArray[np.float32]
     texts: tuple[str, ...]
@@ -33,6 +35,7 @@ class Golden:
         """Write golden.npz into the folder."""
         np.savez_compressed(
             folder / FILE_NAME,
+            photo=np.frombuffer(self.photo, np.uint8),
             pixels=self.pixels,
             image_embeddings=self.image_embeddings,
             texts=np.array(self.texts),
@@ -48,6 +51,7 @@ def load(folder: Path) -> Golden:
         # Opened here: numpy leaves its own file open when the content is broken.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             golden = Golden(
+                photo=arrays["photo"].tobytes(),
                 pixels=arrays["pixels"],
                 image_embeddings=arrays["image_embeddings"],
                 texts=tuple(str(text) for text in arrays["texts"]),

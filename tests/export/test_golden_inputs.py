@@ -6,6 +6,7 @@ import numpy as np
 
 from export import golden_inputs, oracle
 from export.weights import Weights
+from heimdex_clip.encoder.preprocess import preprocess
 
 PIXELS_SHA256 = "7cdf77eed5aadc1afdad7726a58d9edae112ea0e7d8d10c9de25f50a1fc0bb24"
 
@@ -44,3 +45,10 @@ def test_the_reference_is_open_clips_own_answer(tiny_weights: Weights) -> None:
     assert made.image_embeddings.dtype == made.text_embeddings.dtype == np.float32
     (expected,) = oracle.image_vectors(tiny_weights, made.pixels[3:4])
     np.testing.assert_allclose(made.image_embeddings[3], expected, atol=1e-6)
+
+
+def test_the_first_picture_is_what_the_reference_makes_of_the_photo(tiny_weights: Weights) -> None:
+    made = golden_inputs.make(tiny_weights)
+    size = tiny_weights.preprocessing.image_size
+    assert np.array_equal(preprocess(made.photo, size=size, max_pixels=10**7), made.pixels[0])
+    assert made.photo.startswith(b"\xff\xd8")

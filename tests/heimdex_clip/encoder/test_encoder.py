@@ -154,3 +154,12 @@ def test_a_batch_is_padded_to_the_next_fixed_size_and_cut_again(tiny: Path, rows
 )
 def test_only_finite_vectors_with_a_direction_may_be_sent(vector: list[float], verdict: bool) -> None:
     assert usable(np.array(vector, np.float32)) is verdict
+
+
+def test_a_decoder_that_gives_other_pixels_is_refused(tiny: Path) -> None:
+    def turned(stored: Golden) -> Golden:
+        return replace(stored, pixels=stored.pixels[:, ::-1])
+
+    tiny_model.change_golden(tiny, turned)
+    with pytest.raises(ModelError, match=r"preprocessing differs from the reference on this machine \(Pillow \d"):
+        open_encoder(tiny)

@@ -11,6 +11,7 @@ from heimdex_clip.encoder.golden import Golden
 from heimdex_clip.errors import ModelError
 
 GOLDEN = Golden(
+    photo=b"\xff\xd8 a photograph",
     pixels=np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3),
     image_embeddings=np.array([[1.5, -2], [3, 4]], np.float32),
     texts=("a cat", "ein Hündchen 🐕"),
@@ -64,7 +65,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 def test_a_missing_array_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / golden.FILE_NAME, pixels=GOLDEN.pixels)
-    with pytest.raises(ModelError, match="image_embeddings"):
+    with pytest.raises(ModelError, match="photo"):
         golden.load(tmp_path)
 
 
