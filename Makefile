@@ -62,11 +62,18 @@ bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (abou
 	$(BIN)/python -m bench worker --model-dir $(MODEL)
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
+# The images install what the lock says less what the worker never imports.
+leave-out = $(addprefix --no-emit-package ,$(shell sed 's/\#.*//' $(1)))
+IMAGE_FROM := -c requirements/dev.txt pyproject.toml -o requirements/
 
 lock:  ## write the hashed requirements files again from pyproject.toml
 	$(LOCK) --extra cpu --extra smoke --group dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra cpu --group worker -c requirements/dev.txt pyproject.toml -o requirements/worker-cpu.txt
 	$(LOCK) --group pyproject.toml:bootstrap -c requirements/dev.txt -o requirements/bootstrap.txt
+	$(LOCK) --extra cpu --group export -c requirements/dev.txt pyproject.toml -o requirements/export.txt
+	$(LOCK) --extra cpu --group worker $(call leave-out,docker/leave-out.txt) $(IMAGE_FROM)image-cpu.txt
+	$(LOCK) --extra gpu --group worker $(call leave-out,docker/leave-out.txt docker/leave-out-cuda.txt) $(IMAGE_FROM)image-cuda.txt
+	$(LOCK) --extra gpu --group worker $(call leave-out,docker/leave-out.txt docker/leave-out-tensorrt.txt) $(IMAGE_FROM)image-tensorrt.txt
 
 clean:  ## remove what was built, models included
 	rm -rf .venv build dist reports models/*/ .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
