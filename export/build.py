@@ -78,7 +78,7 @@ def _image_graphs(folder: Path, weights: Weights, reference: Golden, progress: P
     shapes: dict[str, tuple[int | str, ...]] = {"pixels": ("batch", size, size, 3)}
     expected = _expected("image", shapes, visual, visual.transformer, weights)
     trial = None
-    files = {}
+    files: dict[str, FileEntry] = {}
     for precision in PRECISIONS:
         path = folder / f"image.{precision}.onnx"
         with progress.step(f"exporting {path.name}"):
@@ -88,7 +88,7 @@ def _image_graphs(folder: Path, weights: Weights, reference: Golden, progress: P
             trial = trial or parity.image_trial(weights, reference)
             measured = parity.measure_graph(path, "image", precision, trial)
         progress.say(f"  {measured}")
-        files[path.name] = _entry(path, "image", precision, measured)
+        files |= _graph_entries(path, "image", precision, measured)
     return files
 
 
@@ -98,7 +98,7 @@ def _text_graphs(folder: Path, weights: Weights, reference: Golden, progress: Pr
     shapes: dict[str, tuple[int | str, ...]] = {"ids": ("batch", "length"), "eot": ("batch",)}
     expected = _expected("text", shapes, tower, clip.transformer, weights)
     trial = None
-    files = {}
+    files: dict[str, FileEntry] = {}
     for precision in PRECISIONS:
         path = folder / f"text.{precision}.onnx"
         with progress.step(f"exporting {path.name}"):
@@ -108,7 +108,7 @@ def _text_graphs(folder: Path, weights: Weights, reference: Golden, progress: Pr
             trial = trial or parity.text_trial(weights, reference)
             measured = parity.measure_graph(path, "text", precision, trial)
         progress.say(f"  {measured}")
-        files[path.name] = _entry(path, "text", precision, measured)
+        files |= _graph_entries(path, "text", precision, measured)
     return files
 
 
@@ -127,6 +127,11 @@ def _expected(
         layer_norms=sum(isinstance(module, nn.LayerNorm) for module in source.modules()),
         quick_gelu=weights.quick_gelu,
     )
+
+
+def _graph_entries(path: Path, tower: str, precision: str, measured: Parity) -> dict[str, FileEntry]:
+    weights = path.with_name(path.name + manifest.DATA)
+    return {path.name: _entry(path, tower, precision, measured), weights.name: _entry(weights)}
 
 
 def _entry(

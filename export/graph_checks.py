@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from onnx import TensorProto, numpy_helper
 
 from export.graph import INPUTS, OPSET, OUTPUT
+from heimdex_clip.encoder.manifest import DATA
 from heimdex_clip.errors import ModelError
 
 _QUICK_GELU_SCALE = 1.702
@@ -34,8 +35,9 @@ def check(path: Path, expected: Expected) -> None:
     """Check one file. Raises ModelError naming the first thing that is not as it must be."""
     try:
         model = onnx.load(path, load_external_data=False)
-        _require(not any(map(_is_external, model.graph.initializer)), path, "keeps weights in another file")
-        onnx.checker.check_model(model)
+        elsewhere = {_location(tensor) for tensor in model.graph.initializer} - {None, path.name + DATA}
+        _require(not elsewhere, path, "keeps weights in another file than its own")
+        onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, DecodeError) as error:
         raise ModelError(f"{path.name} is not valid ONNX: {str(error).splitlines()[0]}") from None
     _require([o.version for o in model.opset_import if not o.domain] == [OPSET], path, f"is not opset {OPSET}")
@@ -105,8 +107,11 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
     return tuple(axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim)
 
 
-def _is_external(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.data_location == TensorProto.EXTERNAL)
+def _location(tensor: onnx.TensorProto) -> str | None:
+    """The file that holds a tensor's values, None where the graph itself does."""
+    if tensor.data_location != TensorProto.EXTERNAL:
+        return None
+    return next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
 
 
 def _require(holds: bool, path: Path, what: str) -> None:

@@ -15,11 +15,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heimdex_clip.encoder import engines
+from heimdex_clip.encoder.engines import Engine
 from heimdex_clip.encoder.gates import Parity
 from heimdex_clip.errors import ModelError
 
 SCHEMA = 1
 FILE_NAME = "manifest.json"
+DATA = ".data"
+"""A graph's weights lie beside it, in the file of its name with this ending, unless it holds them itself."""
 RESIZE_RULE = "pillow-bicubic-antialias, short side, long side int(size*long/short)"
 CROP_RULE = "centre, offset int(round((n-size)/2.0)), then RGB"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -85,7 +89,7 @@ class Manifest:
     identity: Identity
     exporter: Mapping[str, str]
     files: Mapping[str, FileEntry]
-    engines: Mapping[str, Any] = field(default_factory=dict)
+    engines: Mapping[str, Engine] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property
@@ -99,6 +103,11 @@ class Manifest:
             if entry.tower == tower and entry.precision == precision:
                 return name
         raise ModelError(f"the manifest lists no {precision} graph of the {tower} tower")
+
+    def graph_files(self, tower: str, precision: str) -> tuple[str, ...]:
+        """The graph's file and, where it has one, that of its weights. Raises ModelError as `graph` does."""
+        name = self.graph(tower, precision)
+        return tuple(file for file in (name, name + DATA) if file in self.files)
 
     def entry(self, name: str) -> FileEntry:
         """The entry of a file. Raises ModelError when the manifest does not list it."""
@@ -140,6 +149,24 @@ def check_file(folder: Path, name: str, entry: FileEntry) -> None:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ModelError(f"cannot read {path} ({error.strerror})") from None
+    _compare(path, actual, entry)
+
+
+def read_checked(folder: Path, name: str, entry: FileEntry) -> bytes:
+    """A file's bytes, for what must not be touched before its hash holds.
+
+    Raises ModelError when it is missing or differs.
+    """
+    path = folder / name
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path} ({error.strerror})") from None
+    _compare(path, hashlib.sha256(data).hexdigest(), entry)
+    return data
+
+
+def _compare(path: Path, actual: str, entry: FileEntry) -> None:
     if actual != entry.sha256:
         raise ModelError(f"{path} has sha256 {actual}; the manifest says {entry.sha256}")
 
@@ -163,7 +190,7 @@ def _from_document(document: dict[str, Any]) -> Manifest:
         identity=identity,
         exporter=dict(document["exporter"]),
         files={_file_name(name): _file_entry(entry) for name, entry in document["files"].items()},
-        engines=dict(document["engines"]),
+        engines=engines.parse(document["engines"]),
     )
     if document.get("model_digest") != manifest.model_digest:
         raise ValueError("model_digest does not match identity")

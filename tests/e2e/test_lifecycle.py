@@ -49,13 +49,13 @@ async def test_a_setup_that_cannot_work_ends_with_one_clear_line(
 async def test_an_altered_file_never_serves(env: dict[str, str], model_dir: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(model_dir, folder)
-    graph = folder / "image.fp32.onnx"
+    graph = folder / "image.fp32.onnx.data"
     data = bytearray(graph.read_bytes())
     data[len(data) // 2] ^= 1  # one bit of one weight
     graph.write_bytes(data)
     code, output = await ended({**env, "CLIP_MODEL_DIR": str(folder)})
     assert code != 0
-    assert "image.fp32.onnx has sha256" in output
+    assert "image.fp32.onnx.data has sha256" in output
     assert "Traceback" not in output
 
 

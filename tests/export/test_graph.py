@@ -32,8 +32,9 @@ def test_no_name_is_given_twice(tiny_folder: Path, name: str) -> None:
 def test_the_same_weights_give_the_same_bytes(tiny_weights: Weights, tiny_folder: Path, tmp_path: Path) -> None:
     rule = tiny_weights.preprocessing
     image = ImageTower(tiny_weights.clip.visual, rule.mean, rule.std)
-    graph.export_image(image, tmp_path / "image.onnx", image_size=rule.image_size, precision="fp32")
-    assert (tmp_path / "image.onnx").read_bytes() == (tiny_folder / "image.fp32.onnx").read_bytes()
+    graph.export_image(image, tmp_path / "image.fp32.onnx", image_size=rule.image_size, precision="fp32")
+    for name in ("image.fp32.onnx", "image.fp32.onnx.data"):
+        assert (tmp_path / name).read_bytes() == (tiny_folder / name).read_bytes()
 
 
 def test_half_graphs_have_half_weights_and_leave_the_source_alone(tiny_weights: Weights, tiny_folder: Path) -> None:

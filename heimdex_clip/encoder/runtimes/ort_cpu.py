@@ -38,13 +38,12 @@ class OrtCpuLane:
         return None
 
     def files(self, manifest: Manifest, tower: TowerName) -> tuple[str, ...]:
-        """The tower's fp32 graph."""
-        return (manifest.graph(tower, self.precision),)
+        """The tower's fp32 graph and its weights."""
+        return manifest.graph_files(tower, self.precision)
 
     def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
         """See `open_graph`."""
-        (graph,) = self.files(manifest, tower)
-        return open_graph(folder / graph)
+        return open_graph(folder / manifest.graph(tower, self.precision))
 
     def describe(self) -> dict[str, str]:
         """Package version, processor, threads."""
