@@ -7,20 +7,22 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from heimdex_clip.encoder import golden, manifest, runtimes, tokenizer
-from heimdex_clip.encoder.gates import SELF_TEST, Parity, measure
+from heimdex_clip.encoder import engines, golden, manifest, runtimes, tokenizer
+from heimdex_clip.encoder.gates import EXPORT_FP16, SELF_TEST, Parity, measure
 from heimdex_clip.encoder.golden import Golden
 from heimdex_clip.encoder.manifest import Manifest
 from heimdex_clip.encoder.preprocess import preprocess
+from heimdex_clip.encoder.recovery import DeviceLost, halving
 from heimdex_clip.encoder.runtimes.base import Lane, Tower, TowerName
 from heimdex_clip.encoder.tokenizer import Tokenizer
-from heimdex_clip.errors import LaneUnavailable, ModelError
+from heimdex_clip.errors import InferenceFailed, LaneUnavailable, ModelError
 
 _MAX_PHOTO_PIXELS = 10_000_000
 
@@ -52,6 +54,8 @@ class Encoder:
         self._image_tower = image_tower
         self._text: tuple[Tokenizer, Tower] | None = None
         self._text_lock = threading.Lock()
+        self._lost = ""
+        self._tell_lost: Callable[[str], None] = lambda _: None
 
     @property
     def image_size(self) -> int:
@@ -63,9 +67,18 @@ class Encoder:
         """Whether the text tower is loaded."""
         return self._text is not None
 
+    def watch(self, tell_lost: Callable[[str], None]) -> None:
+        """Have `tell_lost` called with the reason, in whatever thread, once nothing more can be encoded here."""
+        self._tell_lost = tell_lost
+        if self._lost:
+            tell_lost(self._lost)
+
     def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """uint8 ``[B, size, size, 3]`` -> float32 ``[B, D]``, not normalised. Raises InferenceFailed."""
-        return _run_fixed(self._image_tower, self.lane.batch_sizes, pixels)
+        """uint8 ``[B, size, size, 3]`` -> float32 ``[B, D]``, not normalised.
+
+        Raises InferenceFailed; once the device is lost, DeviceLost without asking it again.
+        """
+        return self._run(self._image_tower, pixels)
 
     def encode_texts(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], tuple[bool, ...]]:
         """Texts -> float32 ``[B, D]``, not normalised, and which were truncated.
@@ -74,7 +87,17 @@ class Encoder:
         """
         tokenize, tower = self.load_text()
         batch = tokenize(texts)
-        return _run_fixed(tower, self.lane.batch_sizes, batch.ids, batch.eot), batch.truncated
+        return self._run(tower, batch.ids, batch.eot), batch.truncated
+
+    def _run(self, tower: Tower, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        if self._lost:
+            raise DeviceLost(self._lost)
+        try:
+            return halving(partial(_run_fixed, tower, self.lane.batch_sizes), *inputs)
+        except DeviceLost as error:
+            self._lost = error.message
+            self._tell_lost(error.message)
+            raise
 
     def load_text(self) -> tuple[Tokenizer, Tower]:
         """Load and self-test the text tower once; later calls return the same."""
@@ -88,9 +111,9 @@ class Encoder:
         tower = _open_checked(self.folder, self.manifest, self.lane, "text", extra=(tokenizer.FILE_NAME,))
         tokenize = Tokenizer.load(self.folder, self.manifest.identity.tokenizer)
         reference = golden.load(self.folder)
-        batch = tokenize(reference.texts[:1])
-        vectors = _run_fixed(tower, self.lane.batch_sizes, batch.ids, batch.eot)
-        self.report.parity["text"] = _self_test(vectors, reference.text_embeddings[:1], self.lane.name)
+        batch = tokenize(reference.texts[: _rows_tested(self.lane, self.manifest)])
+        expected = reference.text_embeddings
+        self.report.parity["text"] = _self_test(self.lane, self.manifest, tower, expected, batch.ids, batch.eot)
         self.report.timed("text_tower", started)
         return tokenize, tower
 
@@ -102,8 +125,9 @@ def open_encoder(
     auto_may_use_cpu: bool = True,
     expected_manifest_sha256: str = "",
     accept: Callable[[Manifest], None] = lambda _: None,
+    lanes: Sequence[Lane] = runtimes.LANES,
 ) -> Encoder:
-    """Open a model folder on the best lane that `runtime` allows and that passes the self-test.
+    """Open a model folder on the best of `lanes` that `runtime` allows and that passes the self-test.
 
     Files are hashed beside being loaded, and nothing is returned unless hashes, self-test and the manifest
     (against `expected_manifest_sha256` when given) all hold; `accept` may refuse the manifest by raising, before
@@ -115,7 +139,7 @@ def open_encoder(
     model = manifest.load(folder, expected_sha256=expected_manifest_sha256)
     accept(model)
     report.timed("manifest", started)
-    for lane, reason in runtimes.candidates(runtime, model, auto_may_use_cpu=auto_may_use_cpu):
+    for lane, reason in runtimes.candidates(runtime, model, auto_may_use_cpu=auto_may_use_cpu, lanes=lanes):
         if reason is not None:
             report.passed_over[lane.name] = reason
             continue
@@ -137,8 +161,8 @@ def _open_image(folder: Path, model: Manifest, lane: Lane, report: StartReport) 
         reference = reading.result()
     report.timed("image_tower", started)
     started = time.perf_counter()
-    vectors = _run_fixed(tower, lane.batch_sizes, reference.pixels[:1])
-    report.parity["image"] = _self_test(vectors, reference.image_embeddings[:1], lane.name)
+    pixels = reference.pixels[: _rows_tested(lane, model)]
+    report.parity["image"] = _self_test(lane, model, tower, reference.image_embeddings, pixels)
     report.timed("self_test", started)
     return tower
 
@@ -155,7 +179,11 @@ def _check_preprocessing(folder: Path, model: Manifest) -> Golden:
 
 def _open_checked(folder: Path, model: Manifest, lane: Lane, tower: TowerName, *, extra: tuple[str, ...]) -> Tower:
     """Load a tower while its files are hashed; hashing releases the GIL, so it costs little."""
-    names = (*lane.files(model, tower), *extra)
+    own = lane.files(model, tower)
+    # An image may ship what one lane needs and leave out the others' files.
+    if missing := [name for name in own if not (folder / name).is_file()]:
+        raise LaneUnavailable(f"{folder} does not hold {', '.join(missing)}")
+    names = (*own, *extra)
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as pool:
         checks = [pool.submit(manifest.check_file, folder, name, model.entry(name)) for name in names]
         try:
@@ -176,10 +204,25 @@ def _run_fixed(tower: Tower, sizes: tuple[int, ...], *inputs: NDArray[np.generic
     return tower(*inputs)[:rows]
 
 
-def _self_test(vectors: NDArray[np.float32], expected: NDArray[np.float32], lane: str) -> Parity:
-    parity = measure(vectors, expected)
-    if not (np.isfinite(vectors).all() and SELF_TEST.holds(parity)):
-        raise LaneUnavailable(f"the lane {lane} fails its self-test: {parity}; needed {SELF_TEST.min_cosine}")
+def _rows_tested(lane: Lane, model: Manifest) -> int | None:
+    """One golden vector; all of them where no device held the lane's engine to the export's gate before."""
+    return 1 if engines.measured(model, lane.name) else None
+
+
+def _self_test(
+    lane: Lane, model: Manifest, tower: Tower, expected: NDArray[np.float32], *inputs: NDArray[np.generic]
+) -> Parity:
+    """Run the inputs one by one; an unmeasured engine must pass the export's own gate. Raises LaneUnavailable."""
+    gate, rows = SELF_TEST if engines.measured(model, lane.name) else EXPORT_FP16, len(inputs[0])
+    try:
+        vectors = np.concatenate(
+            [_run_fixed(tower, lane.batch_sizes, *(part[row : row + 1] for part in inputs)) for row in range(rows)]
+        )
+    except InferenceFailed as error:
+        raise LaneUnavailable(f"the lane {lane.name} fails its self-test: {error}") from error
+    parity = measure(vectors, expected[:rows])
+    if not (np.isfinite(vectors).all() and gate.holds(parity)):
+        raise LaneUnavailable(f"the lane {lane.name} fails its self-test: {parity}; needed {gate.min_cosine}")
     return parity
 
 

@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from heimdex_clip.encoder.manifest import Manifest
 from heimdex_clip.encoder.runtimes.base import Lane
 from heimdex_clip.encoder.runtimes.ort_cpu import OrtCpuLane
+from heimdex_clip.encoder.runtimes.ort_cuda import OrtCudaLane
+from heimdex_clip.encoder.runtimes.tensorrt import TensorRtLane
 from heimdex_clip.errors import LaneUnavailable, SettingsError
 
-LANES: tuple[Lane, ...] = (OrtCpuLane(),)
-"""Every lane, best first."""
+
+def lanes(*, engine_cache: Path | None = None) -> tuple[Lane, ...]:
+    """Every lane, best first. `engine_cache` is where RTX keeps what it compiles, None to keep nothing."""
+    return (
+        TensorRtLane("tensorrt"),
+        TensorRtLane("tensorrt-rtx", cache=engine_cache),
+        OrtCudaLane(),
+        OrtCpuLane(),
+    )
+
+
+LANES = lanes()
+"""Every lane, best first, as it is by default."""
 
 AUTO = "auto"
 CHOICES = (AUTO, *(lane.name for lane in LANES))
 
 
-def candidates(runtime: str, manifest: Manifest, *, auto_may_use_cpu: bool) -> Iterator[tuple[Lane, str | None]]:
-    """The lanes that WORKER_RUNTIME=`runtime` allows, best first, each with why it is passed over or None.
+def candidates(
+    runtime: str, manifest: Manifest, *, auto_may_use_cpu: bool, lanes: Sequence[Lane] = LANES
+) -> Iterator[tuple[Lane, str | None]]:
+    """Those of `lanes` that WORKER_RUNTIME=`runtime` allows, in order, each with why it is passed over or None.
 
     Raises SettingsError for an unknown name and LaneUnavailable when a lane was named that cannot run:
     a named lane is never replaced by another.
     """
     if runtime not in CHOICES:
         raise SettingsError(f"WORKER_RUNTIME={runtime!r}: must be one of {', '.join(CHOICES)}")
-    for lane in LANES:
+    for lane in lanes:
         if runtime not in (AUTO, lane.name):
             continue
         reason = lane.unavailable(manifest)

@@ -39,7 +39,7 @@ class Lane(Protocol):
         """Why this lane cannot run this model here, None when it can. Cheap; never raises."""
 
     def files(self, manifest: Manifest, tower: TowerName) -> tuple[str, ...]:
-        """The folder's files that `open` reads, to be hashed beside it."""
+        """The folder's files that `open` reads, to be hashed beside it; none where it must hash them first."""
 
     def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
         """Load one tower. Raises LaneUnavailable or ModelError."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from heimdex_clip.encoder import manifest
+from heimdex_clip.encoder.engines import Engine, Plan
 from heimdex_clip.encoder.gates import Parity
 from heimdex_clip.encoder.manifest import FileEntry, Identity, Manifest, Preprocessing, TokenizerIdentity
 from heimdex_clip.errors import ModelError
@@ -21,6 +22,13 @@ IDENTITY = Identity(
     preprocessing=Preprocessing(224, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
     tokenizer=TokenizerIdentity("b" * 64, 77, 49406, 49407),
 )
+ENGINE = Engine(
+    flavour="tensorrt-rtx",
+    compute_capabilities=(86, 89),
+    tensorrt="1.7",
+    precision="fp16",
+    plans={"image": Plan("engines/base-sm89/image.plan", {"image.fp16.onnx": "e" * 64}, ((1, 8, 64),))},
+)
 MODEL = Manifest(
     model="ViT-B-32",
     pretrained="openai",
@@ -31,6 +39,7 @@ MODEL = Manifest(
         "image.fp32.onnx": FileEntry("c" * 64, 10, "image", "fp32", 23, Parity(0.9999999, 1e-6, 46)),
         "engines/base-sm89/image.plan": FileEntry("d" * 64, 20),
     },
+    engines={"base-sm89": ENGINE},
 )
 
 
@@ -73,7 +82,7 @@ def test_the_digest_covers_what_decides_a_vectors_meaning(other: Identity) -> No
 
 
 def test_the_digest_leaves_out_how_the_files_were_built() -> None:
-    rebuilt = replace(MODEL, exporter={"torch": "3"}, files={}, engines={"base": {}})
+    rebuilt = replace(MODEL, exporter={"torch": "3"}, files={}, engines={"base": ENGINE})
     assert rebuilt.model_digest == MODEL.model_digest
 
 

@@ -1,0 +1,170 @@
+"""The `cuda` lane: ONNX Runtime's CUDA provider on the fp16 graphs, without cuDNN."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from heimdex_clip.encoder import engines, recovery
+from heimdex_clip.encoder.engines import FIXED_SIZES, OUTPUT
+from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.runtimes import cuda_driver
+from heimdex_clip.encoder.runtimes.base import Tower, TowerName
+from heimdex_clip.encoder.runtimes.cuda_driver import Driver
+from heimdex_clip.encoder.runtimes.device_buffers import DeviceBuffers, pad_length, text_lengths
+from heimdex_clip.errors import ClipError, InferenceFailed, LaneUnavailable, ModelError
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from numpy.typing import NDArray
+
+_PROVIDER = "CUDAExecutionProvider"
+
+
+class OrtCudaLane:
+    """ONNX Runtime's CUDA execution provider. `driver` loads the CUDA driver."""
+
+    name = "cuda"
+    precision: str = engines.PRECISION
+    batch_sizes: tuple[int, ...] = FIXED_SIZES
+
+    def __init__(self, *, driver: Callable[[], Driver] = Driver.load) -> None:
+        self._driver = driver
+
+    def unavailable(self, manifest: Manifest) -> str | None:
+        """Missing package, driver, GPU or graphs, or the CPU build of the package."""
+        if importlib.util.find_spec("onnxruntime") is None:
+            return "the package onnxruntime-gpu is not installed (extra `gpu`)"
+        device = cuda_driver.probe(self._driver)
+        if isinstance(device, str):
+            return device
+        try:
+            self.files(manifest, "image")
+        except ModelError as error:
+            return str(error)
+        import onnxruntime
+
+        # Both wheels install the same package; only its providers tell which one this is.
+        if _PROVIDER not in onnxruntime.get_available_providers():
+            return "onnxruntime is the CPU build here; the CUDA one is onnxruntime-gpu (extra `gpu`)"
+        return None
+
+    def files(self, manifest: Manifest, tower: TowerName) -> tuple[str, ...]:
+        """The tower's fp16 graph and its weights."""
+        return manifest.graph_files(tower, self.precision)
+
+    def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
+        """Load one graph onto the device. Raises LaneUnavailable."""
+        graph = manifest.graph(tower, self.precision)
+        buffers = DeviceBuffers(self._driver())
+        _load_libraries()
+        session = open_session(folder / graph, _PROVIDER, provider_options(buffers.stream))
+        return CudaTower(
+            session,
+            buffers,
+            lengths=text_lengths(manifest.identity.tokenizer.context_length),
+            dim=manifest.identity.embedding_dim,
+        )
+
+    def describe(self) -> dict[str, str]:
+        """Package version and device."""
+        import onnxruntime
+
+        return {"onnxruntime": onnxruntime.__version__, **self._driver().device().describe()}
+
+
+def provider_options(stream: int) -> dict[str, str]:
+    """The provider's options. The graph has no convolution, so cuDNN (over a gigabyte) is not loaded."""
+    return {
+        "device_id": "0",
+        "enable_cudnn": "0",
+        "arena_extend_strategy": "kSameAsRequested",
+        "user_compute_stream": str(stream),
+    }
+
+
+def open_session(path: Path, provider: str, options: dict[str, str]) -> onnxruntime.InferenceSession:
+    """A session that really has the provider first: ONNX Runtime itself falls back to the CPU and only logs it.
+
+    Raises LaneUnavailable.
+    """
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # its log would go to the terminal; what fails is raised here
+    try:
+        session = onnxruntime.InferenceSession(str(path), settings, providers=[(provider, options)])
+    # ORT's exceptions share no base of their own below Exception.
+    except Exception as error:  # noqa: BLE001
+        raise LaneUnavailable(f"ONNX Runtime cannot open {path} ({_first_line(error)})") from None
+    if session.get_providers()[0] != provider:
+        raise LaneUnavailable(f"ONNX Runtime has no {provider} here: its libraries cannot be loaded")
+    return session
+
+
+class CudaTower:
+    """One session with its inputs and outputs bound to device memory; the copies go through pinned memory.
+
+    `device_type` is where the buffers' device pointers lie, by ONNX Runtime's name.
+    """
+
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession,
+        buffers: DeviceBuffers,
+        *,
+        lengths: tuple[int, ...],
+        dim: int,
+        device_type: str = "cuda",
+    ) -> None:
+        self.buffers = buffers
+        self._session = session
+        self._inputs = [node.name for node in session.get_inputs()]
+        (self._output,) = [node.name for node in session.get_outputs()]
+        self._lengths = lengths
+        self._dim = dim
+        self._device_type = device_type
+
+    def __call__(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        try:
+            self.buffers.driver.attach()
+            return self._run(*pad_length(inputs, self._lengths))
+        except ClipError:
+            raise
+        # As above: no common base.
+        except Exception as error:
+            failure = recovery.from_message(str(error), type(error).__name__)
+            if type(failure) is InferenceFailed:
+                # The words are not known; the driver knows whether the device is lost, and raises it.
+                self.buffers.driver.synchronize(self.buffers.stream)
+            raise failure from error
+
+    def _run(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        binding = self._session.io_binding()
+        for name, array in zip(self._inputs, inputs, strict=True):
+            pointer = self.buffers.send(name, array)
+            binding.bind_input(name, self._device_type, 0, array.dtype.type, array.shape, pointer)
+        shape = (len(inputs[0]), self._dim)
+        room = self.buffers.room(OUTPUT, shape[0] * shape[1] * np.dtype(np.float32).itemsize)
+        binding.bind_output(self._output, self._device_type, 0, np.float32, shape, room)
+        self._session.run_with_iobinding(binding)
+        return self.buffers.fetch(OUTPUT, shape)
+
+
+def _load_libraries() -> None:
+    """CUDA's libraries from their wheels, where the loader does not look by itself."""
+    import onnxruntime
+
+    # It prints what it does not find; the session then says the same in one line.
+    with contextlib.redirect_stdout(io.StringIO()):
+        onnxruntime.preload_dlls(cuda=True, cudnn=False, directory="")
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
