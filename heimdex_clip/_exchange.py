@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, TypeVar
 
 from heimdex_clip._envelope import Answer, Envelope, http_failure, read_envelope
 from heimdex_clip.errors import AuthExpired, ClipError, DeadlineExceeded, EndpointUnavailable, Overloaded
@@ -24,14 +24,26 @@ _FIRST_POLL_S, _MAX_POLL_S = 0.1, 2.0
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.25, 5.0
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to call: a URL that every path is under, and the headers that let one in, which `repr` doesn't show."""
+
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An HTTP request to make: `path` under the endpoint's URL, answered or given up within `timeout_s`."""
+    """An HTTP request to make: `path` under the target's URL, answered or given up within `timeout_s`."""
 
     method: Literal["GET", "POST"]
     path: str
     body: bytes | None
     timeout_s: float
+    target: Target = Target()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,17 @@ class Pause:
     """Time to let pass before going on."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something to compute that takes its time and blocks: asyncio leaves it to a thread. `run` never raises."""
+
+    run: Callable[[], None]
+
+
+Steps: TypeAlias = Generator[Call | Pause | Work, Answer | None, T]
+"""What to do one after another, until there is a T or a ClipError; each `Call` is sent its `Answer`, else None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +78,7 @@ class Job:
     attempt_timeout_s: float
     clock: Callable[[], float]
     spread: Callable[[float], float]
+    target: Target = Target()
 
 
 Exchange: TypeAlias = Generator[Call | Pause, Answer | None, Mapping[str, object]]
@@ -107,6 +131,7 @@ def _attempt(job: Job, deadline: float) -> _Attempt:
         f"/runsync?wait={int(wait_s * 1000)}",
         job.build(left_s, attempt_s),
         min(left_s, wait_s + _HTTP_GRACE_S),
+        job.target,
     )
     envelope = _read(answer, job, deadline)
     if isinstance(envelope, _Failed):
@@ -118,14 +143,14 @@ def _attempt(job: Job, deadline: float) -> _Attempt:
         taken_at = now if envelope.queued else max(taken_at, submitted_at + envelope.delay_s)
         give_up_at = min(taken_at + job.attempt_timeout_s, deadline)
         if now >= give_up_at:
-            yield Call("POST", f"/cancel/{envelope.job_id}", None, _CANCEL_TIMEOUT_S)
+            yield Call("POST", f"/cancel/{envelope.job_id}", None, _CANCEL_TIMEOUT_S, job.target)
             if now >= deadline:
                 return _Failed(_too_late(job))
             return _Failed(EndpointUnavailable("a worker took the job and did not answer it in time"))
         yield Pause(min(poll_s, give_up_at - now))
         poll_s = min(2 * poll_s, _MAX_POLL_S)
         timeout_s = min(_STATUS_TIMEOUT_S, max(deadline - job.clock(), _FIRST_POLL_S))
-        answer = yield Call("GET", f"/status/{envelope.job_id}", None, timeout_s)
+        answer = yield Call("GET", f"/status/{envelope.job_id}", None, timeout_s, job.target)
         current = _read(answer, job, deadline)
         if isinstance(current, Envelope):
             envelope = current

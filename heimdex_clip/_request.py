@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,17 @@ def job_body(
         "executionTimeout": max(_MIN_EXECUTION_TIMEOUT_S, math.ceil(execution_timeout_s)) * 1000,
     }
     return to_json({"input": signer.job_input(fields, now=now, lifetime_s=ttl + _SKEW_S), "policy": policy})
+
+
+def source_fields(source: contract.Source) -> dict[str, object]:
+    """A source as the request's field for it."""
+    match source:
+        case contract.ImageUrl(url=url):
+            return {"image_url": url}
+        case contract.ImageData(data=data):
+            return {"image_base64": base64.b64encode(data).decode()}
+        case contract.Text(text=text):
+            return {"text": text}
 
 
 def check(fields: Mapping[str, object]) -> None:

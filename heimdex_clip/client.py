@@ -1,36 +1,35 @@
-"""Clients of a RunPod endpoint that serves the worker: one for threads, one for asyncio, the same in all else.
+"""Clients of the worker, wherever it runs: one for threads, one for asyncio, the same in all else.
 
 Both sign every attempt anew, retry what can be cured (429, 5xx, connection errors, a lost job, a full worker)
-under one deadline, and raise only `ClipError`. No secret is in any exception or `repr`.
+under one deadline, and raise only `ClipError`. No secret is in any exception, log line or `repr`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import httpx
-
-from heimdex_clip._endpoint import DEFAULT_BASE_URL, Endpoint, T, Task
-from heimdex_clip._envelope import Answer
-from heimdex_clip._exchange import Call
-from heimdex_clip.contract import Embedding
+from heimdex_clip import _sources
+from heimdex_clip._settings import DEFAULT_BASE_URL, ClientSettings
+from heimdex_clip.contract import Embedding, Text
 from heimdex_clip.errors import ClipError
+from heimdex_clip.results import Health, Info
 
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=128)
+if TYPE_CHECKING:
+    from heimdex_clip._router import Router
+    from heimdex_clip.disabled import AsyncDisabledClient, DisabledClient
 
 
 class ClipClient:
-    """Blocking client; threads may share one. Close it, or use it in a ``with`` statement.
+    """Blocking client of a RunPod endpoint; threads may share one. Close it, or use it in a ``with`` statement.
 
     `endpoint_id` and `api_key` are RunPod's, `secret` is the worker's, under the name `kid` ("default").
     `timeout_s` is the deadline of a call, all retries included; `attempt_timeout_s` is how long a worker may
     have a job before it is taken for lost and submitted again. `auth_version` 1 signs only the image's URL,
-    for workers that know no other. Raises SettingsError for a value that cannot be used.
+    for workers that know no other. `expected_digest`, when given, is the model_digest that every vector must have.
+    Raises SettingsError for a value that cannot be used. `from_env` makes a client of any backend.
     """
 
     def __init__(
@@ -44,45 +43,82 @@ class ClipClient:
         timeout_s: float = 60.0,
         attempt_timeout_s: float = 20.0,
         auth_version: int = 2,
+        expected_digest: str = "",
     ) -> None:
-        self._endpoint = Endpoint.checked(
-            endpoint_id,
-            secret,
-            api_key=api_key,
-            kid=kid,
-            base_url=base_url,
-            timeout_s=timeout_s,
-            attempt_timeout_s=attempt_timeout_s,
-            auth_version=auth_version,
-            clock=time.monotonic,
-            spread=_spread,
+        self._open(
+            _to_runpod(
+                endpoint_id,
+                secret,
+                api_key=api_key,
+                kid=kid,
+                base_url=base_url,
+                timeout_s=timeout_s,
+                attempt_timeout_s=attempt_timeout_s,
+                auth_version=auth_version,
+                expected_digest=expected_digest,
+            )
         )
-        self._http = httpx.Client(headers=_headers(api_key), limits=_LIMITS)
 
-    def embed_image(self, url: str, *, request_id: str | None = None, normalize: bool = True) -> Embedding:
-        """Embed the image at `url`, which the worker downloads.
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self | DisabledClient:
+        """A client as the environment says (docs/client.md has the variables), or as `environ` says.
+
+        CLIP_INFERENCE_BACKEND=off gives a client whose results are `Disabled`; it loads nothing. Raises SettingsError.
+        """
+        settings = ClientSettings.read(environ)
+        if settings.backend == "off":
+            from heimdex_clip.disabled import DisabledClient
+
+            return DisabledClient()
+        client = cls.__new__(cls)
+        client._open(_from_settings(settings))
+        return client
+
+    def embed_image(
+        self,
+        url: str | None = None,
+        *,
+        path: _sources.PathLike | None = None,
+        bytes: bytes | None = None,  # noqa: A002  # the clearest name for a caller
+        request_id: str | None = None,
+        normalize: bool = True,
+    ) -> Embedding:
+        """Embed the image at `url`, which the worker downloads, in the file `path`, or in `bytes`.
 
         `request_id` (a random one when None) comes back in the embedding and stands in the worker's log.
         Raises the worker's error by its class; EndpointUnauthorized, EndpointUnavailable or BadReply for the
-        way there; DeadlineExceeded, up to 2 s after the deadline, since the job is cancelled first.
+        way there; DigestMismatch for a vector of another model; DeadlineExceeded, up to 2 s after the deadline,
+        since the job is cancelled first.
         """
-        return self._run(self._endpoint.embed({"image_url": url}, request_id=request_id, normalize=normalize))
+        source = _sources.image(url, path, bytes)
+        return self._driver.run(self._router.embed(source, request_id=request_id, normalize=normalize))
 
     def embed_text(self, text: str, *, request_id: str | None = None, normalize: bool = True) -> Embedding:
         """Embed a text into the same space; needs `auth_version` 2. Raises as `embed_image` does."""
-        return self._run(self._endpoint.embed({"text": text}, request_id=request_id, normalize=normalize))
+        return self._driver.run(self._router.embed(Text(text), request_id=request_id, normalize=normalize))
 
-    def embed_images(self, urls: Sequence[str], *, normalize: bool = True) -> list[Embedding | ClipError]:
+    def embed_images(self, images: Sequence[_sources.Image], *, normalize: bool = True) -> list[Embedding | ClipError]:
         """Embed several images in one job, in order: for each its embedding, or its own error.
 
-        Needs `auth_version` 2. Raises as `embed_image` does where the whole job fails, and InvalidRequest
-        with the number that fits when the request is too large.
+        A string is a URL, a path object a file, bytes an encoded image. Needs `auth_version` 2. Raises as
+        `embed_image` does where the whole job fails, and InvalidRequest with the number that fits when the
+        request is too large.
         """
-        return self._run(self._endpoint.embed_batch([{"image_url": url} for url in urls], normalize=normalize))
+        return self._driver.run(self._router.embed_batch(_sources.images(images), normalize=normalize))
+
+    def info(self) -> Info:
+        """What the backend serves; on RunPod a job, which waits for a worker. Raises as `embed_image` does."""
+        return self._driver.run(self._router.info())
+
+    def health(self) -> Health:
+        """How the backend fares; starts no worker. Raises as `embed_image` does when it cannot be asked."""
+        return self._driver.run(self._router.health())
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        if self._router.canary is not None:
+            self._router.canary.close()
+        self._driver.close()
 
     def __enter__(self) -> Self:
         return self
@@ -93,37 +129,14 @@ class ClipClient:
         self.close()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._endpoint.url!r})"
+        return f"{type(self).__name__}({self._router.primary.name!r})"
 
-    def _run(self, task: Task[T]) -> T:
-        answer: Answer | None = None
-        while True:
-            try:
-                step = task.exchange.send(answer)
-            except StopIteration as stop:
-                output = stop.value
-                break
-            if isinstance(step, Call):
-                answer = self._call(step)
-            else:
-                time.sleep(step.seconds)
-                answer = None
-        return task.read(output)
+    def _open(self, router: Router) -> None:
+        # Here, so that a client that is switched off loads nothing.
+        from heimdex_clip._drivers import SyncDriver
 
-    def _call(self, call: Call) -> Answer:
-        give_up_at = time.monotonic() + call.timeout_s
-        url = self._endpoint.url + call.path
-        try:
-            with self._http.stream(call.method, url, content=call.body, timeout=call.timeout_s) as response:
-                body = bytearray()
-                # httpx bounds each read but not their sum.
-                for part in response.iter_bytes():
-                    body += part
-                    if time.monotonic() > give_up_at:
-                        return Answer(None, fault="ReadTimeout")
-                return Answer(response.status_code, bytes(body), _retry_after_s(response))
-        except httpx.HTTPError as error:
-            return Answer(None, fault=type(error).__name__)
+        self._router = router
+        self._driver = SyncDriver()
 
 
 class AsyncClipClient:
@@ -143,36 +156,77 @@ class AsyncClipClient:
         timeout_s: float = 60.0,
         attempt_timeout_s: float = 20.0,
         auth_version: int = 2,
+        expected_digest: str = "",
     ) -> None:
-        self._endpoint = Endpoint.checked(
-            endpoint_id,
-            secret,
-            api_key=api_key,
-            kid=kid,
-            base_url=base_url,
-            timeout_s=timeout_s,
-            attempt_timeout_s=attempt_timeout_s,
-            auth_version=auth_version,
-            clock=time.monotonic,
-            spread=_spread,
+        self._open(
+            _to_runpod(
+                endpoint_id,
+                secret,
+                api_key=api_key,
+                kid=kid,
+                base_url=base_url,
+                timeout_s=timeout_s,
+                attempt_timeout_s=attempt_timeout_s,
+                auth_version=auth_version,
+                expected_digest=expected_digest,
+            )
         )
-        self._http = httpx.AsyncClient(headers=_headers(api_key), limits=_LIMITS)
 
-    async def embed_image(self, url: str, *, request_id: str | None = None, normalize: bool = True) -> Embedding:
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self | AsyncDisabledClient:
+        """See `ClipClient.from_env`."""
+        settings = ClientSettings.read(environ)
+        if settings.backend == "off":
+            from heimdex_clip.disabled import AsyncDisabledClient
+
+            return AsyncDisabledClient()
+        client = cls.__new__(cls)
+        client._open(_from_settings(settings))
+        return client
+
+    async def embed_image(
+        self,
+        url: str | None = None,
+        *,
+        path: _sources.PathLike | None = None,
+        bytes: bytes | None = None,  # noqa: A002  # the clearest name for a caller
+        request_id: str | None = None,
+        normalize: bool = True,
+    ) -> Embedding:
         """See `ClipClient.embed_image`."""
-        return await self._run(self._endpoint.embed({"image_url": url}, request_id=request_id, normalize=normalize))
+        if path is None:
+            source = _sources.image(url, None, bytes)
+        else:
+            source = await self._driver.compute(lambda: _sources.image(url, path, bytes))
+        return await self._driver.run(self._router.embed(source, request_id=request_id, normalize=normalize))
 
     async def embed_text(self, text: str, *, request_id: str | None = None, normalize: bool = True) -> Embedding:
         """See `ClipClient.embed_text`."""
-        return await self._run(self._endpoint.embed({"text": text}, request_id=request_id, normalize=normalize))
+        return await self._driver.run(self._router.embed(Text(text), request_id=request_id, normalize=normalize))
 
-    async def embed_images(self, urls: Sequence[str], *, normalize: bool = True) -> list[Embedding | ClipError]:
+    async def embed_images(
+        self, images: Sequence[_sources.Image], *, normalize: bool = True
+    ) -> list[Embedding | ClipError]:
         """See `ClipClient.embed_images`."""
-        return await self._run(self._endpoint.embed_batch([{"image_url": url} for url in urls], normalize=normalize))
+        if _sources.need_no_reading(images):
+            sources = _sources.images(images)
+        else:
+            sources = await self._driver.compute(lambda: _sources.images(images))
+        return await self._driver.run(self._router.embed_batch(sources, normalize=normalize))
+
+    async def info(self) -> Info:
+        """See `ClipClient.info`."""
+        return await self._driver.run(self._router.info())
+
+    async def health(self) -> Health:
+        """See `ClipClient.health`."""
+        return await self._driver.run(self._router.health())
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        if self._router.canary is not None:
+            self._router.canary.close()
+        await self._driver.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,45 +237,47 @@ class AsyncClipClient:
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._endpoint.url!r})"
+        return f"{type(self).__name__}({self._router.primary.name!r})"
 
-    async def _run(self, task: Task[T]) -> T:
-        answer: Answer | None = None
-        while True:
-            try:
-                step = task.exchange.send(answer)
-            except StopIteration as stop:
-                output = stop.value
-                break
-            if isinstance(step, Call):
-                answer = await self._call(step)
-            else:
-                await asyncio.sleep(step.seconds)
-                answer = None
-        return task.read(output)
+    def _open(self, router: Router) -> None:
+        from heimdex_clip._drivers import AsyncDriver
 
-    async def _call(self, call: Call) -> Answer:
-        url = self._endpoint.url + call.path
-        try:
-            async with asyncio.timeout(call.timeout_s):
-                response = await self._http.request(call.method, url, content=call.body, timeout=call.timeout_s)
-        except TimeoutError:
-            return Answer(None, fault="ReadTimeout")
-        except httpx.HTTPError as error:
-            return Answer(None, fault=type(error).__name__)
-        return Answer(response.status_code, response.content, _retry_after_s(response))
+        self._router = router
+        self._driver = AsyncDriver()
 
 
-def _headers(api_key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+def _from_settings(settings: ClientSettings) -> Router:
+    from heimdex_clip import _routing
+
+    return _routing.router(settings)
 
 
-def _retry_after_s(response: httpx.Response) -> float:
-    # The header's other form, a date, is not used by the platform.
-    value = response.headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 10 else 0.0
+def _to_runpod(
+    endpoint_id: str,
+    secret: str,
+    *,
+    api_key: str,
+    kid: str | None,
+    base_url: str,
+    timeout_s: float,
+    attempt_timeout_s: float,
+    auth_version: int,
+    expected_digest: str,
+) -> Router:
+    from heimdex_clip._router import Router
+    from heimdex_clip._routing import spread
+    from heimdex_clip.backends.runpod import RunPod
 
-
-def _spread(upper_s: float) -> float:
-    """A random pause, so that callers that failed together don't come back together."""
-    return random.uniform(upper_s / 2, upper_s)  # noqa: S311  # spreads load, guards nothing
+    backend = RunPod.checked(
+        endpoint_id,
+        secret,
+        api_key=api_key,
+        kid=kid,
+        base_url=base_url,
+        timeout_s=timeout_s,
+        attempt_timeout_s=attempt_timeout_s,
+        auth_version=auth_version,
+        clock=time.monotonic,
+        spread=spread,
+    )
+    return Router(backend, expected_digest=expected_digest)

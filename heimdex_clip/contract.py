@@ -22,9 +22,13 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
 from heimdex_clip.errors import WIRE_ERRORS, BadReply, ClipError, Internal, InvalidRequest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Encoding: TypeAlias = Literal["float", "base64"]
 T = TypeVar("T")
@@ -218,7 +222,8 @@ class Embedding:
     """One embedding as it came back.
 
     `vector` has `dim` floats (float32 values), L2 norm 1 when `normalized`. `timings` are milliseconds by
-    stage. Two vectors may be compared only if their `model_digest` are equal or declared compatible.
+    stage. Two vectors may be compared only if their `model_digest` are equal or declared compatible. A client
+    says in `backend` who gave it, and in `is_fallback` that this was not the backend it was meant for; neither travels.
     """
 
     request_id: str | None
@@ -231,6 +236,18 @@ class Embedding:
     lane: str
     timings: Mapping[str, float]
     truncated: bool = False
+    backend: str = ""
+    is_fallback: bool = False
+
+    def as_list(self) -> list[float]:
+        """The vector as a list of `dim` floats."""
+        return list(self.vector)
+
+    def as_array(self) -> NDArray[np.float32]:
+        """The vector as float32 ``[dim]``, made anew at each call. Needs NumPy, which is imported only here."""
+        import numpy as np
+
+        return np.array(self.vector, np.float32)
 
 
 def error_reply(error: ClipError, request_id: str | None) -> dict[str, object]:
@@ -286,28 +303,29 @@ def parse_embedding(reply: object) -> Embedding:
         raise BadReply(f"the reply's embedding cannot be read: {error}") from None
     if not all(map(math.isfinite, vector)):
         raise BadReply("the reply's embedding is not finite")
-    dim = _field(reply, "dim", int)
+    dim = reply_field(reply, "dim", int)
     if dim != len(vector) or not dim:
         raise BadReply(f"the reply's dim is {dim}, but its embedding has {len(vector)} numbers")
     request_id = reply.get("request_id")
-    timings = _field(reply, "timings", dict)
+    timings = reply_field(reply, "timings", dict)
     if not all(isinstance(name, str) and type(ms) in (int, float) for name, ms in timings.items()):
         raise BadReply("the reply's timings are not numbers by name")
     return Embedding(
-        request_id=None if request_id is None else _field(reply, "request_id", str),
+        request_id=None if request_id is None else reply_field(reply, "request_id", str),
         vector=vector,
         dim=dim,
-        model=_field(reply, "model", str),
-        pretrained=_field(reply, "pretrained", str),
-        normalized=_field(reply, "normalized", bool),
-        model_digest=_field(reply, "model_digest", str),
-        lane=_field(reply, "lane", str),
+        model=reply_field(reply, "model", str),
+        pretrained=reply_field(reply, "pretrained", str),
+        normalized=reply_field(reply, "normalized", bool),
+        model_digest=reply_field(reply, "model_digest", str),
+        lane=reply_field(reply, "lane", str),
         timings=timings,
-        truncated=_field(reply, "truncated", bool) if "truncated" in reply else False,
+        truncated=reply_field(reply, "truncated", bool) if "truncated" in reply else False,
     )
 
 
-def _field(reply: Mapping[str, object], name: str, kind: type[T]) -> T:
+def reply_field(reply: Mapping[str, object], name: str, kind: type[T]) -> T:
+    """A field of a reply that has exactly this type. Raises BadReply, naming it."""
     # By type, not isinstance: True is an int, and no number of a reply is a boolean.
     value = reply.get(name)
     if type(value) is not kind:

@@ -16,6 +16,7 @@
     ├── Overloaded          OVERLOADED           no room in the queue, or draining (retryable)
     ├── DeadlineExceeded    DEADLINE_EXCEEDED    no answer in time                 (retryable)
     ├── Internal            INTERNAL             a fault of ours                   (retryable)
+    ├── DigestMismatch      DIGEST_MISMATCH      a vector of another model than EXPECTED_MODEL_DIGEST
     ├── EndpointError                            the way to the worker failed, no worker answered
     │   ├── EndpointUnauthorized   ENDPOINT_UNAUTHORIZED   the platform refused the API key
     │   ├── EndpointUnavailable    ENDPOINT_UNAVAILABLE    unreachable, 429, 5xx, job lost (retryable)
@@ -135,6 +136,12 @@ class Internal(ClipError):
 
     code = "INTERNAL"
     retryable = True
+
+
+class DigestMismatch(ClipError):
+    """The vector came from another model than the caller expects: it must not enter the caller's index."""
+
+    code = "DIGEST_MISMATCH"
 
 
 class EndpointError(ClipError):

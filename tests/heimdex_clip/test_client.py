@@ -85,6 +85,7 @@ async def test_embeds_an_image(clients: Clients, auth_version: int) -> None:
         model_digest="0123456789abcdef",
         lane="cpu",
         timings={"total_ms": 1.5},
+        backend="runpod",
     )
 
 

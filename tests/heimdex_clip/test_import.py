@@ -53,8 +53,18 @@ def test_the_contract_and_the_signed_request_load_nothing_heavy() -> None:
     assert not loaded & HEAVY
 
 
+def test_a_client_that_is_switched_off_loads_nothing_heavy() -> None:
+    off = "environ={'CLIP_INFERENCE_BACKEND': 'off'}"
+    loaded = modules_after(
+        f"from heimdex_clip import AsyncClipClient, ClipClient\n"
+        f"assert ClipClient.from_env({off}).embed_image(url='https://x').backend == 'off'\n"
+        f"AsyncClipClient.from_env({off})"
+    )
+    assert not loaded & HEAVY
+
+
 def test_the_client_loads_httpx_and_nothing_of_the_encoder() -> None:
-    loaded = modules_after("import heimdex_clip; heimdex_clip.ClipClient")
+    loaded = modules_after("import heimdex_clip; heimdex_clip.ClipClient('e', 'k', 's').close()")
     assert "httpx" in loaded
     assert not loaded & {"PIL", "aiohttp", "numpy", "onnxruntime", "requests", "runpod", "tokenizers", "torch"}
 
