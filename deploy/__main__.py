@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from deploy import api, config, desired, endpoint, secrets_env, status
+from deploy import api, config, desired, endpoint, plan, secrets_env, status
 from deploy.api import Api, Request
 from deploy.config import EndpointConfig
 from deploy.errors import DeployError
@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
             help="a log is read until nothing came for this long (default: %(default)s)",
         )
     command("secret", _secret, "make a signing secret and say where it must go")
+    plan.add_arguments(command("plan", _plan, "what each setting would cost, and how long requests would wait"))
     return parser
 
 
@@ -222,6 +223,10 @@ def _secret(_: Arguments, __: Environ) -> int:
     print(secrets_env.make())
     print(secrets_env.WHERE, file=sys.stderr)
     return 0
+
+
+def _plan(arguments: Arguments, _: Environ) -> int:
+    return plan.run(arguments)
 
 
 def _client(arguments: Arguments, environ: Environ, secrets: tuple[str, ...] = ()) -> Api:
