@@ -8,10 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from export import cmd_diff, cmd_onnx, cmd_verify
+from export import cmd_diff, cmd_engine, cmd_onnx, cmd_verify
 from heimdex_clip.errors import ClipError
 
-_COMMANDS = {"onnx": cmd_onnx, "verify": cmd_verify, "diff": cmd_diff}
+_COMMANDS = {"onnx": cmd_onnx, "engine": cmd_engine, "verify": cmd_verify, "diff": cmd_diff}
 _EXIT_FAILED = 2
 _EXIT_INTERRUPTED = 130
 
