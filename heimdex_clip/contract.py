@@ -196,9 +196,11 @@ def _text(value: object, name: str, max_chars: int) -> str:
         raise InvalidRequest(f"{name} must be a string")
     if len(value) > max_chars:
         raise InvalidRequest(f"{name} has {len(value)} characters; at most {max_chars} are accepted")
-    # A lone surrogate has no UTF-8 form: a reply that echoed it could not be sent.
-    if any("\ud800" <= char <= "\udfff" for char in value):
-        raise InvalidRequest(f"{name} holds half of a surrogate pair")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # It has no UTF-8 form: a reply that echoed it could not be sent.
+        raise InvalidRequest(f"{name} holds half of a surrogate pair") from None
     return value
 
 
@@ -275,11 +277,23 @@ def one_line(message: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in words[:_MAX_MESSAGE_CHARS])
 
 
+class VectorList(list[float]):
+    """A vector in a reply: a list that keeps its numbers out of logs.
+
+    The SDK formats each reply twice for messages that nobody prints, which took 0.4 ms of a job's 1.5 ms.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} floats>"
+
+
 def embedding_reply(embedding: Embedding, encoding: Encoding) -> dict[str, object]:
     """A success on the wire; `encoding` "base64" is little-endian float32."""
     reply: dict[str, object] = {
         "request_id": embedding.request_id,
-        "embedding": list(embedding.vector) if encoding == "float" else encode_vector(embedding.vector),
+        "embedding": VectorList(embedding.vector) if encoding == "float" else encode_vector(embedding.vector),
         "dim": embedding.dim,
         "model": embedding.model,
         "pretrained": embedding.pretrained,

@@ -56,6 +56,7 @@ class Pipeline:
         observer: Observer,
     ) -> None:
         self._encoder = encoder
+        self._model_digest = encoder.manifest.model_digest  # hashed anew at each access
         self._settings = settings
         self._admission = admission
         self._downloader = downloader
@@ -161,7 +162,7 @@ class Pipeline:
             model=model.model,
             pretrained=model.pretrained,
             normalized=item.normalize,
-            model_digest=model.model_digest,
+            model_digest=self._model_digest,
             lane=self._encoder.lane.name,
             timings=stages.finish(),
             truncated=encoded.truncated,

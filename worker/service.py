@@ -35,6 +35,7 @@ class EmbeddingService:
         self.encoder = encoder
         self.settings = settings
         self.admission = Admission(max_items=settings.max_inflight_items, max_queued=settings.max_queued_items)
+        self.model_digest = encoder.manifest.model_digest  # hashed anew at each access
         self._authenticator = authenticator
         self._observer = observer or Unobserved()
         self.pipeline = Pipeline(encoder, settings, self.admission, downloader, self._observer)
@@ -101,7 +102,7 @@ class EmbeddingService:
             "model": model.model,
             "pretrained": model.pretrained,
             "untrained": model.untrained,
-            "model_digest": model.model_digest,
+            "model_digest": self.model_digest,
             "dim": model.identity.embedding_dim,
             "lane": self.encoder.lane.name,
             "limits": {
@@ -145,13 +146,15 @@ class EmbeddingService:
             ],
             "model": model.model,
             "pretrained": model.pretrained,
-            "model_digest": model.model_digest,
+            "model_digest": self.model_digest,
             "timings": {"total_ms": ms_since(started)},
         }
 
     async def _embed_all(
         self, items: tuple[Item | Rejected, ...], stages: list[Stages], deadline: float
     ) -> list[Embedding | ClipError]:
+        if len(items) == 1:
+            return [await self.pipeline.embed(items[0], stages[0], deadline)]
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.pipeline.embed(item, own, deadline))
