@@ -31,10 +31,10 @@ def base_url(name: str, value: str) -> str:
     return value.rstrip("/")
 
 
-def api_key(value: str) -> str:
-    """Fit for a header: anything else would surface as an error that quotes the key."""
+def header_value(name: str, value: str) -> str:
+    """Fit for a header: anything else would surface as an error that quotes it, and it is a key."""
     if not re.fullmatch(r"[\x21-\x7e]+", value, re.ASCII):
-        raise SettingsError("api_key must be printable ASCII without spaces, and not empty")
+        raise SettingsError(f"{name} must be printable ASCII without spaces, and not empty")
     return value
 
 

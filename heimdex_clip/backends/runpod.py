@@ -51,7 +51,7 @@ class RunPod:
     ) -> Self:
         """Check every value. Raises SettingsError, which never quotes a key or secret."""
         checks.endpoint_id(endpoint_id)
-        headers = {"Authorization": f"Bearer {checks.api_key(api_key)}"}
+        headers = {"Authorization": f"Bearer {checks.header_value('api_key', api_key)}"}
         if auth_version not in (1, 2):
             raise SettingsError(f"auth_version must be 1 or 2, not {auth_version!r}")
         checks.seconds("timeout_s", timeout_s)
