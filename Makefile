@@ -10,7 +10,7 @@ MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format format-check lint types test model lock clean bench-start bench-worker
+.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget bench-start bench-worker
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -60,6 +60,21 @@ bench-start: $(MODEL)/manifest.json  ## start to first embedding, beside the PyT
 
 bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (about 8 minutes)
 	$(BIN)/python -m bench worker --model-dir $(MODEL)
+
+# The images' interpreter is Python 3.12; without one, the one below .venv.
+IMAGE_PYTHON ?=
+IMAGE_LANE ?= cpu
+IMAGE_NAME ?= heimdex-clip
+
+image:  ## build one image: IMAGE_LANE=cpu|cuda|tensorrt (needs docker buildx)
+	NAME=$(IMAGE_NAME) REVISION=$$(git rev-parse HEAD) docker buildx bake --load $(IMAGE_LANE)
+
+push:  ## build it and push it: IMAGE_NAME=REGISTRY/NAME
+	NAME=$(IMAGE_NAME) REVISION=$$(git rev-parse HEAD) docker buildx bake --push $(IMAGE_LANE)
+
+image-budget: $(MODEL)/manifest.json  ## replay the images' builds, prove them, hold their sizes to the budgets (1 minute)
+	$(BIN)/python -m bench image-budget --model-dir $(MODEL) $(if $(IMAGE_PYTHON),--python $(IMAGE_PYTHON)) \
+		--document docs/performance.md
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 # The images install what the lock says less what the worker never imports.

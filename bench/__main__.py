@@ -1,4 +1,4 @@
-"""`python -m bench {demo,start,worker}`: a figure and its verdict last, non-zero when a target is missed."""
+"""`python -m bench COMMAND`: a figure and its verdict last, non-zero when a target is missed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,13 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--pairs", type=_positive, default=5, help="interleaved pairs of starts (default 5)")
     worker = commands.add_parser("worker", help="throughput and latency under load, about 8 minutes")
     worker.add_argument("--quick", action="store_true", help="one short round, about 3 minutes, rough figures")
-    for command in (start, worker):
+    image = commands.add_parser("image-budget", help="replay each image's build and hold its size to its budget")
+    image.add_argument("--lane", action="append", choices=["cpu", "cuda", "tensorrt"], help="default: all three")
+    image.add_argument("--python", type=Path, help="the image's interpreter (default: this one)")
+    image.add_argument("--document", type=Path, help="docs/performance.md, to write the tables into")
+    for command in (start, worker, image):
         command.add_argument("--model-dir", type=Path, default=_DEFAULT_MODEL, help=f"default {_DEFAULT_MODEL}")
+    for command in (start, worker):
         command.add_argument(
             "--checkpoint",
             type=Path,
@@ -47,6 +52,13 @@ async def _measure(arguments: argparse.Namespace) -> int:
         from bench import demo
 
         return await demo.run()
+    if arguments.command == "image-budget":
+        from bench import imagebudget
+
+        lanes = arguments.lane or list(imagebudget.BUDGETS_GB)
+        return await imagebudget.run(
+            lanes, arguments.model_dir.resolve(), python=arguments.python, document=arguments.document
+        )
     # The workers run in the repository's root, wherever this was called.
     model_dir = arguments.model_dir.resolve()
     if arguments.command == "start":

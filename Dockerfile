@@ -1,0 +1,107 @@
+# syntax=docker/dockerfile:1
+# One image a lane: `docker buildx bake cpu|cuda|tensorrt`. See docs/performance.md for where each megabyte goes.
+#
+# Slim, because the worker needs Python and certificates and no compiler; 3.12, because every package of the locks has
+# a wheel for it and it is maintained longer than 3.11. For a release give it by digest:
+#   --build-arg BASE=python@sha256:...
+ARG BASE=python:3.12-slim-trixie
+ARG LANE=cpu
+
+# Named contexts take the place of these: `--build-context checkpoint=FOLDER` with weights.pt in it, and
+# `--build-context model=FOLDER`, a whole model folder with its engines.
+FROM scratch AS checkpoint
+FROM scratch AS model
+
+FROM ${BASE} AS tools
+WORKDIR /src
+COPY requirements/bootstrap.txt requirements/bootstrap.txt
+RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+ENV PYTHONDONTWRITEBYTECODE=1
+
+# ---- the model: exported here, or the folder that was given -------------------------------------------------------
+FROM tools AS export
+COPY requirements/export.txt requirements/export.txt
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv pip install --system --no-deps --require-hashes --link-mode copy -r requirements/export.txt
+COPY heimdex_clip heimdex_clip
+COPY export export
+COPY docker/export.sh docker/export.sh
+ARG MODEL=ViT-B-32
+# The published weights or none, unless another name is given here.
+ARG PRETRAINED=openai
+ARG EXPORT_ARGS=
+# Only for trying things out: the seed of weights whose vectors carry no meaning.
+ARG ALLOW_UNTRAINED=
+RUN --mount=type=bind,from=checkpoint,target=/checkpoint \
+    --mount=type=bind,from=model,target=/given \
+    --mount=type=cache,target=/root/.cache/heimdex-clip \
+    MODEL="${MODEL}" PRETRAINED="${PRETRAINED}" EXPORT_ARGS="${EXPORT_ARGS}" ALLOW_UNTRAINED="${ALLOW_UNTRAINED}" \
+    sh docker/export.sh /model /given /checkpoint
+
+# ---- what the lane needs of it, and its libraries -----------------------------------------------------------------
+FROM tools AS libraries
+ARG LANE
+COPY docker docker
+COPY requirements requirements
+RUN --mount=type=cache,target=/root/.cache/uv sh docker/install.sh "${LANE}" /site
+COPY heimdex_clip /app/heimdex_clip
+COPY worker /app/worker
+RUN PYTHONPATH=/app:/site python docker/bytecode.py /app /site
+
+FROM tools AS cpu-libraries
+COPY docker docker
+COPY requirements requirements
+RUN --mount=type=cache,target=/root/.cache/uv sh docker/install.sh cpu /site
+
+FROM tools AS lane-model
+ARG LANE
+# Which engines: a glob of folders below the model's engines/, such as tensorrt-sm86.
+ARG ENGINES=tensorrt-sm*
+COPY docker docker
+RUN --mount=type=bind,from=export,source=/model,target=/model \
+    sh docker/model.sh "${LANE}" /model /models/model "${ENGINES}" \
+    && sha256sum /models/model/manifest.json > /models/manifest.sha256
+
+# ---- the image: libraries, then model, then code, by how seldom they change ---------------------------------------
+FROM ${BASE} AS runtime
+ARG LANE
+ARG ALLOW_UNTRAINED=
+ARG VERSION=0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="heimdex-clip" \
+    org.opencontainers.image.description="CLIP embedding worker, lane ${LANE}" \
+    org.opencontainers.image.licenses="MIT" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.revision="${REVISION}"
+# NVIDIA_*: what the container runtime hands in. LD_LIBRARY_PATH: where the wheels of the CUDA lane keep their libraries.
+# RUNPOD_SKIP_*: the SDK's own start checks dial a public resolver and run GPU programs; the self-test is the check.
+ENV PYTHONPATH=/app:/site \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    LD_LIBRARY_PATH=/site/nvidia/cu13/lib \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    RUNPOD_SERVERLESS=1 \
+    RUNPOD_SKIP_AUTO_SYSTEM_CHECKS=true \
+    RUNPOD_SKIP_GPU_CHECK=true \
+    CLIP_MODEL_DIR=/models/model \
+    WORKER_RUNTIME=${LANE} \
+    ALLOW_UNTRAINED_MODEL=${ALLOW_UNTRAINED:+1}
+COPY --from=libraries /site /site
+COPY --from=lane-model /models /models
+COPY --from=libraries /app /app
+COPY docker/entrypoint.sh docker/healthcheck.py LICENSE /app/
+WORKDIR /app
+# The base has certificates of its own, so nothing is installed for them.
+RUN test -s /etc/ssl/certs/ca-certificates.crt
+USER 65534:65534
+# The manifest that is baked, the code and the libraries, proven on the CPU: with the fp32 graphs, which a GPU image does
+# not ship, and ONNX Runtime from outside where the lane has none. Nothing of it stays in the image.
+RUN --mount=type=bind,from=export,source=/model,target=/proof \
+    --mount=type=bind,from=cpu-libraries,source=/site,target=/cpu \
+    PYTHONPATH=/app:/site:/cpu CLIP_MODEL_DIR=/proof WORKER_RUNTIME=cpu sh /app/entrypoint.sh python -m worker selftest
+EXPOSE 8000
+HEALTHCHECK --interval=30s --timeout=5s --start-period=60s CMD ["python", "/app/healthcheck.py"]
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/bin/sh", "/app/entrypoint.sh"]
+CMD ["python", "-m", "worker"]

@@ -1,0 +1,274 @@
+"""The image's build: linted, held to its rules, and its scripts run as the build runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TypedDict
+
+import pytest
+from dockerfile_parse import DockerfileParser
+
+from tests import tiny_model
+
+ROOT = Path(__file__).parents[1]
+LANES = ("cpu", "cuda", "tensorrt")
+
+
+class Instruction(TypedDict):
+    instruction: str
+    value: str
+
+
+def instructions() -> list[Instruction]:
+    return [
+        Instruction(instruction=one["instruction"], value=one["value"])
+        for one in DockerfileParser(path=str(ROOT)).structure
+        if one["instruction"] != "COMMENT"
+    ]
+
+
+def stages() -> dict[str, list[Instruction]]:
+    """Stage name -> its instructions, without the FROM."""
+    found: dict[str, list[Instruction]] = {}
+    name = ""
+    for one in instructions():
+        if one["instruction"] == "FROM":
+            name = one["value"].split()[-1]
+        found.setdefault(name, [])
+        if one["instruction"] != "FROM":
+            found[name].append(one)
+    return found
+
+
+def runtime(instruction: str) -> list[str]:
+    return [one["value"] for one in stages()["runtime"] if one["instruction"] == instruction]
+
+
+def run(*argv: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(part) for part in argv],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_the_linter_has_nothing_to_say() -> None:
+    linter = Path(sys.executable).parent / "hadolint"
+    done = run(linter, "--no-color", "Dockerfile")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+# ---- the Dockerfile ----------------------------------------------------------------------------------------
+
+
+def test_the_last_stage_is_the_runtime_on_the_plain_base() -> None:
+    froms = [one["value"] for one in instructions() if one["instruction"] == "FROM"]
+    assert froms[-1] == "${BASE} AS runtime"
+    (base,) = [one["value"] for one in instructions() if one["value"].startswith("BASE=")]
+    assert re.fullmatch(r"BASE=python:3\.1[1-9]-slim-\w+", base)
+
+
+def test_every_stage_and_file_that_is_copied_exists() -> None:
+    known = stages()
+    for name, own in known.items():
+        for one in own:
+            for stage in re.findall(r"(?:--|,)from=([\w-]+)", one["value"]):
+                assert stage in known, f"{name}: {one['value']}"
+            if one["instruction"] == "COPY" and "--from" not in one["value"]:
+                for source in one["value"].split()[:-1]:
+                    assert (ROOT / source).exists(), source
+
+
+def test_nothing_that_is_copied_is_ignored() -> None:
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = {
+        source.split("/")[0]
+        for one in instructions()
+        if one["instruction"] == "COPY" and "--from" not in one["value"]
+        for source in one["value"].split()[:-1]
+    }
+    assert kept == copied
+
+
+def test_the_runtime_installs_nothing_and_runs_as_nobody() -> None:
+    steps = " ".join(runtime("RUN"))
+    assert not re.search(r"\b(apt|apt-get|pip|uv|curl|wget)\b", steps)
+    assert runtime("USER") == ["65534:65534"]
+    assert runtime("ENTRYPOINT") == ['["/bin/sh", "/app/entrypoint.sh"]']
+    assert runtime("CMD") == ['["python", "-m", "worker"]']
+    order = [one["instruction"] for one in stages()["runtime"]]
+    assert order.index("USER") < len(order) - 1 - order[::-1].index("RUN"), "the self-test must not run as root"
+
+
+def test_libraries_come_before_the_model_and_the_model_before_the_code() -> None:
+    copied = [value.split()[-1] for value in runtime("COPY")]
+    assert copied == ["/site", "/models", "/app", "/app/"]
+
+
+def test_the_build_ends_with_the_self_test_against_the_baked_digest() -> None:
+    proof = runtime("RUN")[-1]
+    assert "entrypoint.sh python -m worker selftest" in proof
+    assert "CLIP_MODEL_DIR=/proof" in proof
+    assert "source=/model,target=/proof" in proof
+
+
+def test_the_runtimes_variables_are_the_workers() -> None:
+    pairs = dict(pair.split("=", 1) for pair in " ".join(runtime("ENV")).split())
+    assert pairs["RUNPOD_SERVERLESS"] == "1"
+    assert pairs["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] == pairs["RUNPOD_SKIP_GPU_CHECK"] == "true"
+    assert pairs["WORKER_RUNTIME"] == "${LANE}"
+    assert pairs["ALLOW_UNTRAINED_MODEL"] == "${ALLOW_UNTRAINED:+1}", "untrained weights only when they were asked for"
+    assert pairs["PYTHONPATH"] == "/app:/site"
+
+
+def test_no_argument_bakes_untrained_weights_by_itself() -> None:
+    defaults = [one["value"] for one in instructions() if one["value"].startswith("ALLOW_UNTRAINED")]
+    assert set(defaults) == {"ALLOW_UNTRAINED="}
+    assert re.search(r'variable "ALLOW_UNTRAINED" *\{ *default = "" *\}', (ROOT / "docker-bake.hcl").read_text())
+
+
+def test_bake_has_a_target_a_lane_and_only_arguments_that_exist() -> None:
+    bake = (ROOT / "docker-bake.hcl").read_text()
+    for lane in LANES:
+        declared_lane = re.search(rf'^target "{lane}" \{{.*?LANE = "(\w+)"', bake, re.MULTILINE | re.DOTALL)
+        assert declared_lane is not None
+        assert declared_lane[1] == lane
+    passed = set(re.findall(r"^    (\w+) += \w+$", bake, re.MULTILINE))
+    declared = {one["value"].split("=")[0] for one in instructions() if one["instruction"] == "ARG"}
+    assert passed | {"LANE"} == declared
+
+
+# ---- the locks ---------------------------------------------------------------------------------------------
+
+
+def names(path: Path) -> set[str]:
+    """A lock's packages, or a list's."""
+    return set(re.findall(r"^([a-z0-9][a-z0-9.-]*)(?===|\s*$|\s*#)", path.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_every_package_of_an_image_is_hashed_and_none_is_left_out(lane: str) -> None:
+    lock = ROOT / "requirements" / f"image-{lane}.txt"
+    pinned = re.findall(r"^[a-z0-9][^ ]*==", lock.read_text(), re.MULTILINE)
+    assert len(pinned) > 30
+    assert len(re.findall(r"^[a-z0-9].*== ?.*\\\n    --hash=sha256:", lock.read_text(), re.MULTILINE)) == len(pinned)
+    lists = [ROOT / "docker/leave-out.txt", *(ROOT / "docker").glob(f"leave-out-{lane}.txt")]
+    assert not names(lock) & {name for path in lists for name in names(path)}
+
+
+def test_what_is_left_out_would_otherwise_be_installed() -> None:
+    assert names(ROOT / "docker/leave-out.txt") <= names(ROOT / "requirements/worker-cpu.txt")
+
+
+def test_images_install_the_versions_that_the_tests_run_with() -> None:
+    tested = set(re.findall(r"^[a-z0-9-]+==[^ ]+", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE))
+    of_the_image = re.findall(r"^[a-z0-9-]+==[^ ]+", (ROOT / "requirements/image-cpu.txt").read_text(), re.MULTILINE)
+    assert set(of_the_image) <= tested
+
+
+def test_no_lane_installs_another_lanes_runtime() -> None:
+    runtimes = {"onnxruntime", "onnxruntime-gpu", "tensorrt-lean-cu13-libs", "nvidia-cublas"}
+    found = {lane: runtimes & names(ROOT / "requirements" / f"image-{lane}.txt") for lane in LANES}
+    assert found == {
+        "cpu": {"onnxruntime"},
+        "cuda": {"onnxruntime-gpu", "nvidia-cublas"},
+        "tensorrt": {"tensorrt-lean-cu13-libs"},
+    }
+
+
+# ---- the scripts -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model folder with every precision and two engines, by name."""
+    made = tiny_model.build(tmp_path / "whole")
+    for name in ("image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx", "image.fp32.onnx.data"):
+        (made / name).write_bytes(b"x")
+    for engine in ("tensorrt-sm86", "tensorrt-sm89", "tensorrt-rtx-sm86"):
+        (made / "engines" / engine).mkdir(parents=True)
+        (made / "engines" / engine / "image.plan").write_bytes(b"x")
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["cpu"], {"image.fp32.onnx", "image.fp32.onnx.data", "text.fp32.onnx"}),
+        (["cuda"], {"image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx"}),
+        (["tensorrt"], {"engines/tensorrt-sm86/image.plan", "engines/tensorrt-sm89/image.plan"}),
+        (["tensorrt", "tensorrt-sm86"], {"engines/tensorrt-sm86/image.plan"}),
+    ],
+)
+def test_an_image_has_its_lanes_files_only(
+    folder: Path, tmp_path: Path, arguments: list[str], expected: set[str]
+) -> None:
+    lane, *engines = arguments
+    done = run("sh", "docker/model.sh", lane, folder, tmp_path / "image", *engines)
+    assert done.returncode == 0, done.stderr
+    found = {
+        path.relative_to(tmp_path / "image").as_posix() for path in (tmp_path / "image").rglob("*") if path.is_file()
+    }
+    assert found == {"manifest.json", "golden.npz", "tokenizer.json", *expected}
+
+
+def test_a_tensorrt_image_without_engines_is_not_made(folder: Path, tmp_path: Path) -> None:
+    shutil.rmtree(folder / "engines")
+    done = run("sh", "docker/model.sh", "tensorrt", folder, tmp_path / "image")
+    assert done.returncode == 1
+    assert "python -m export engine" in done.stderr
+
+
+def test_the_entry_point_hands_the_baked_digest_on_unless_one_is_given(tmp_path: Path) -> None:
+    baked, given = "a" * 64, "b" * 64
+    (tmp_path / "manifest.sha256").write_text(f"{baked}  /models/model/manifest.json\n")
+    script = tmp_path / "entrypoint.sh"
+    script.write_text((ROOT / "docker/entrypoint.sh").read_text().replace("/models/", f"{tmp_path}/"))
+    show = ("sh", script, sys.executable, "-c", "import os; print(os.environ['MODEL_MANIFEST_SHA256'])")
+    assert run(*show).stdout.strip() == baked
+    assert run(*show, MODEL_MANIFEST_SHA256=given).stdout.strip() == given
+
+
+def test_the_baked_digest_is_what_the_worker_compares(folder: Path) -> None:
+    (step,) = [one["value"] for one in stages()["lane-model"] if "sha256sum" in one["value"]]
+    assert "sha256sum /models/model/manifest.json > /models/manifest.sha256" in step
+    printed = run("sha256sum", folder / "manifest.json").stdout.split()[0]
+    assert printed == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
+
+
+def test_a_given_folder_is_baked_only_under_its_own_name(tmp_path: Path) -> None:
+    given = tiny_model.build(tmp_path / "given")
+    document = json.loads((given / "manifest.json").read_text())
+    script = ("sh", "docker/export.sh", tmp_path / "out", given, tmp_path / "none")
+    asked = {"PYTHON": sys.executable, "MODEL": "tiny", "PRETRAINED": "openai"}
+    refused = run(*script, **asked)
+    assert refused.returncode == 1
+    assert "untrained" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    shutil.rmtree(tmp_path / "out")
+    assert run(*script, **asked, ALLOW_UNTRAINED="0").returncode == 0
+    shutil.rmtree(tmp_path / "out")
+    (given / "manifest.json").write_text(json.dumps({**document, "untrained": False, "pretrained": "mine"}))
+    refused = run(*script, **asked)
+    assert refused.stderr.strip() == "export.sh: the weights are mine, not openai"
+    shutil.rmtree(tmp_path / "out")
+    assert run(*script, **{**asked, "PRETRAINED": "mine"}).returncode == 0
+
+
+def test_pruning_takes_what_is_named_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("numpy/f2py/a.py", "numpy/core.py", "pkg/tests/test_a.py", "pkg/types.pyi", "pkg/mod.so", "bin/tool"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert run(sys.executable, "docker/prune.py", tmp_path, "docker/prune.txt").returncode == 0
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"numpy/core.py", "pkg/mod.so"}
