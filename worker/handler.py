@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from heimdex_clip.encoder.encoder import Encoder
 
 
-def run(settings: Settings) -> int:
-    """Serve the queue until SIGTERM; returns the process's exit code. Raises SetupError before serving.
+def run(settings: Settings, load: Callable[[Settings], Encoder] | None = None) -> int:
+    """Serve the queue until SIGTERM or until the device is lost; returns the process's exit code.
+
+    `load` opens the model, None for `startup.load_encoder`. Raises SetupError before serving.
 
     The imports stand in here, in this order, for the cold start: the model is loaded in a thread beside the
     import of the SDK, which is as long, and whose packages are most of the service's own.
@@ -27,7 +30,7 @@ def run(settings: Settings) -> int:
     started = time.perf_counter()
     rules = policies.auth_policy(settings), policies.download_policy(settings)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is in flight yet
-    loading = _load_beside(settings)
+    loading = _load_beside(settings, load)
 
     sdk.prepare_import(os.environ)
     import runpod
@@ -47,10 +50,10 @@ def run(settings: Settings) -> int:
         runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": worker.concurrency})
     except asyncio.CancelledError:
         log.event("drained")
-    return 0
+    return worker.exit_code
 
 
-def _load_beside(settings: Settings) -> Future[Encoder]:
+def _load_beside(settings: Settings, load: Callable[[Settings], Encoder] | None) -> Future[Encoder]:
     """Load the model in a thread of its own."""
     # Imported before the thread starts: two threads that import share one interpreter lock, and opening the
     # model, which does not need it, would begin later.
@@ -58,14 +61,14 @@ def _load_beside(settings: Settings) -> Future[Encoder]:
 
     loading: Future[Encoder] = Future()
 
-    def load() -> None:
+    def load_here() -> None:
         try:
-            loading.set_result(startup.load_encoder(settings))
+            loading.set_result((load or startup.load_encoder)(settings))
         # Whatever it is, it belongs to the thread that waits for the result.
         except BaseException as error:  # noqa: BLE001
             loading.set_exception(error)
 
-    threading.Thread(target=load, name="load", daemon=True).start()
+    threading.Thread(target=load_here, name="load", daemon=True).start()
     return loading
 
 

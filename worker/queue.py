@@ -20,6 +20,7 @@ from worker.settings import Settings
 
 _DRAIN_POLL_S = 0.05
 _TEXT_TOWER_AFTER_S = 1.0
+_EXIT_LOST = 1
 
 
 class QueueWorker:
@@ -44,6 +45,8 @@ class QueueWorker:
         self._jobs_in_sdk = jobs_in_sdk
         self._service: EmbeddingService | None = None
         self._draining: asyncio.Task[None] | None = None
+        self.exit_code = 0
+        """Of the process, once the SDK's loop has ended: not 0 when the platform should replace it."""
 
     def concurrency(self, current: int) -> int:
         """Constant: the SDK counts jobs, our admission counts items and bytes."""
@@ -61,9 +64,18 @@ class QueueWorker:
                 encoder, self._settings, Authenticator(self._auth), Downloader(self._downloads)
             )
             self._drain_on(signal.SIGTERM, signal.SIGINT)
+            loop = asyncio.get_running_loop()
+            encoder.watch(lambda reason: loop.call_soon_threadsafe(self._lose, reason))
             # The job that woke this worker goes first; a text that cannot wait loads its tower itself.
-            asyncio.get_running_loop().call_later(_TEXT_TOWER_AFTER_S, _load_text_beside, encoder)
+            loop.call_later(_TEXT_TOWER_AFTER_S, _load_text_beside, encoder)
         return self._service
+
+    def _lose(self, reason: str) -> None:
+        """Nothing more can be encoded here: answer what was taken, take no more, and end."""
+        log.warning("lane_lost", reason=reason)
+        self.exit_code = _EXIT_LOST
+        # The way of a shutdown, for the SDK too.
+        signal.raise_signal(signal.SIGTERM)
 
     def _drain_on(self, *signals: signal.Signals) -> None:
         """Chain our own drain before the SDK's handler, which only stops taking jobs."""

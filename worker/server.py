@@ -7,12 +7,13 @@ import contextlib
 import math
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import uvicorn
 
+from heimdex_clip.encoder.encoder import Encoder
 from heimdex_clip.errors import ClipError, SettingsError, SetupError
 from worker import log, policies, startup
 from worker.authentication import Authenticator, AuthPolicy
@@ -24,15 +25,19 @@ from worker.service import EmbeddingService
 from worker.settings import Settings
 
 _BACKLOG = 2048
+_EXIT_LOST = 1
 
 
-def run(settings: Settings) -> int:
-    """Serve HTTP until SIGTERM or SIGINT; returns the process's exit code. Raises SetupError when it cannot serve."""
+def run(settings: Settings, load: Callable[[Settings], Encoder] = startup.load_encoder) -> int:
+    """Serve HTTP until SIGTERM or SIGINT, or until the device is lost; returns the process's exit code.
+
+    `load` opens the model. Raises SetupError when it cannot serve.
+    """
     rules = policies.auth_policy(settings), policies.download_policy(settings)
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(one) for one in listen(settings)]
-        asyncio.run(_serve(settings, *rules, sockets))
-    return 0
+        lost = asyncio.run(_serve(settings, load, *rules, sockets))
+    return _EXIT_LOST if lost else 0
 
 
 def listen(settings: Settings) -> Iterator[socket.socket]:
@@ -79,9 +84,17 @@ def make_server(door: Door) -> Server:
     )
 
 
-async def _serve(settings: Settings, auth: AuthPolicy, downloads: DownloadPolicy, sockets: list[socket.socket]) -> None:
+async def _serve(
+    settings: Settings,
+    load: Callable[[Settings], Encoder],
+    auth: AuthPolicy,
+    downloads: DownloadPolicy,
+    sockets: list[socket.socket],
+) -> bool:
+    """Whether the device was lost, so that the platform should replace this worker."""
     door = Door(settings)
     server = make_server(door)
+    lost: list[str] = []
 
     def stop() -> None:
         if server.should_exit:
@@ -92,7 +105,12 @@ async def _serve(settings: Settings, auth: AuthPolicy, downloads: DownloadPolicy
         door.drain()
         server.should_exit = True
 
-    opening = asyncio.create_task(_open(door, settings, auth, downloads))
+    def lose(reason: str) -> None:
+        lost.append(reason)
+        door.lose(reason)
+        server.should_exit = True  # once what is under way is answered
+
+    opening = asyncio.create_task(_open(door, load, auth, downloads, lose))
     opening.add_done_callback(lambda task: _stop_on_failure(task, door, server))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -105,6 +123,7 @@ async def _serve(settings: Settings, auth: AuthPolicy, downloads: DownloadPolicy
     log.event("stopped")
     if isinstance(outcome, Exception):
         raise outcome
+    return bool(lost)
 
 
 def _stop_on_failure(opening: asyncio.Task[None], door: Door, server: Server) -> None:
@@ -113,16 +132,24 @@ def _stop_on_failure(opening: asyncio.Task[None], door: Door, server: Server) ->
         server.should_exit = True
 
 
-async def _open(door: Door, settings: Settings, auth: AuthPolicy, downloads: DownloadPolicy) -> None:
+async def _open(
+    door: Door,
+    load: Callable[[Settings], Encoder],
+    auth: AuthPolicy,
+    downloads: DownloadPolicy,
+    lose: Callable[[str], None],
+) -> None:
     """Load the model in a thread and open the door to images, then load the text tower."""
+    settings, loop = door.settings, asyncio.get_running_loop()
     try:
-        encoder = await asyncio.to_thread(startup.load_encoder, settings)
+        encoder = await asyncio.to_thread(load, settings)
     except ClipError:
         raise
     # Whatever else it is must not reach a terminal as a traceback.
     except Exception as error:
         raise SetupError(f"the model could not be loaded ({log.cause(error)})") from error
     door.open(EmbeddingService(encoder, settings, Authenticator(auth), Downloader(downloads), door.metrics))
+    encoder.watch(lambda reason: loop.call_soon_threadsafe(lose, reason))
     log.event("ready")
     await asyncio.to_thread(startup.load_text, encoder)
 

@@ -135,6 +135,12 @@ class Settings:
         "ALLOW_UNTRAINED_MODEL", False, _flag, "Let a serverless worker serve seeded, meaningless weights."
     )
     runtime: str = _env("WORKER_RUNTIME", runtimes.AUTO, _one_of(*runtimes.CHOICES), "Lane to run on.")
+    engine_cache: str = _env(
+        "ENGINE_CACHE_DIR",
+        "",
+        _text,
+        "Folder, perhaps on a volume, where TensorRT-RTX keeps what it compiles; empty: it compiles at each start.",
+    )
     max_image_bytes: int = _env("MAX_IMAGE_SIZE_BYTES", 10485760, _whole(1, 1 << 30), "Largest encoded image accepted.")
     max_image_pixels: int = _env(
         "MAX_IMAGE_PIXELS",

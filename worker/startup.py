@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
+from pathlib import Path
 
+from heimdex_clip.encoder import runtimes
 from heimdex_clip.encoder.encoder import Encoder, open_encoder
 from heimdex_clip.encoder.manifest import Manifest
 from heimdex_clip.errors import ModelError, SetupError
@@ -24,6 +26,7 @@ def load_encoder(settings: Settings) -> Encoder:
         auto_may_use_cpu=not settings.serverless,
         expected_manifest_sha256=settings.manifest_sha256,
         accept=lambda manifest: check_model(manifest, settings),
+        lanes=runtimes.lanes(engine_cache=Path(settings.engine_cache) if settings.engine_cache else None),
     )
     log.event("model_ready", **facts(encoder), total_ms=round((time.perf_counter() - started) * 1000, 1))
     return encoder

@@ -55,7 +55,7 @@ class Encoder:
         self._text: tuple[Tokenizer, Tower] | None = None
         self._text_lock = threading.Lock()
         self._lost = ""
-        self._tell_lost: Callable[[str], None] = lambda _: None
+        self._tell_lost: Callable[[str], object] = lambda _: None
 
     @property
     def image_size(self) -> int:
@@ -67,7 +67,7 @@ class Encoder:
         """Whether the text tower is loaded."""
         return self._text is not None
 
-    def watch(self, tell_lost: Callable[[str], None]) -> None:
+    def watch(self, tell_lost: Callable[[str], object]) -> None:
         """Have `tell_lost` called with the reason, in whatever thread, once nothing more can be encoded here."""
         self._tell_lost = tell_lost
         if self._lost:

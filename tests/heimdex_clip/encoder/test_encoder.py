@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from heimdex_clip.encoder import golden, manifest, tokenizer
+from heimdex_clip.encoder import golden, manifest, recovery, tokenizer
 from heimdex_clip.encoder.encoder import Encoder, StartReport, open_encoder, usable
 from heimdex_clip.encoder.gates import EXPORT_FP32, measure
 from heimdex_clip.encoder.golden import Golden
@@ -146,6 +146,67 @@ def test_a_batch_is_padded_to_the_next_fixed_size_and_cut_again(tiny: Path, rows
     assert lane.seen == [size]
     assert len(vectors) == rows
     assert EXPORT_FP32.min_cosine <= measure(vectors, open_encoder(tiny).encode_pixels(pixels)).min_cosine
+
+
+class Failing:
+    """A tower that has room for `room` rows, and for none once it is lost. Counts its runs."""
+
+    def __init__(self, run: Tower, room: int) -> None:
+        self._run = run
+        self.room = room
+        self.runs = 0
+
+    def __call__(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
+        self.runs += 1
+        if len(inputs[0]) > self.room:
+            raise recovery.from_message("out of memory", "RuntimeException")
+        return self._run(*inputs)
+
+
+def failing(folder: Path, room: int) -> tuple[Encoder, Failing]:
+    lane, model = OrtCpuLane(), manifest.load(folder)
+    tower = Failing(lane.open(folder, model, "image"), room)
+    return Encoder(folder, model, lane, tower, StartReport()), tower
+
+
+def test_a_batch_that_the_device_has_no_memory_for_is_run_in_halves(tiny: Path) -> None:
+    encoder, tower = failing(tiny, room=2)
+    stored = golden.load(tiny)
+    assert measure(encoder.encode_pixels(stored.pixels), stored.image_embeddings).min_cosine > 1 - 1e-6
+    assert tower.runs == 3
+
+
+def test_a_lost_device_is_told_once_and_not_asked_again(tiny: Path) -> None:
+    encoder, tower = failing(tiny, room=0)
+    told: list[str] = []
+    encoder.watch(told.append)
+    pixels = golden.load(tiny).pixels
+    for _ in range(3):
+        with pytest.raises(recovery.DeviceLost, match="out of memory"):
+            encoder.encode_pixels(pixels)
+    assert tower.runs == 2  # the whole and its half
+    with pytest.raises(recovery.DeviceLost):
+        encoder.encode_texts(["a cat"])
+    assert len(told) == 1
+    late: list[str] = []
+    encoder.watch(late.append)
+    assert late == told
+
+
+def test_a_tower_that_raises_at_the_self_test_passes_its_lane_over(tiny: Path) -> None:
+    class Broken(OrtCpuLane):
+        def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
+            return Failing(super().open(folder, manifest, tower), room=0)
+
+    with pytest.raises(LaneUnavailable, match="fails its self-test: The device is out of memory"):
+        open_encoder(tiny, lanes=[Broken()])
+    assert open_encoder(tiny, lanes=[Broken(), OrtCpuLane()]).report.passed_over["cpu"]
+
+
+def test_a_graph_that_is_not_shipped_passes_its_lane_over(tiny: Path) -> None:
+    (tiny / tiny_model.IMAGE).unlink()
+    with pytest.raises(LaneUnavailable, match=f"does not hold {tiny_model.IMAGE}"):
+        open_encoder(tiny)
 
 
 @pytest.mark.parametrize(
