@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
     from heimdex_clip._smoke_storage import Storage
     from heimdex_clip.client import ClipClient
 
+    # The checklist says it all; without a handler the client's warnings would stand between its lines.
+    logging.getLogger("heimdex_clip").addHandler(logging.NullHandler())
     checklist = _smoke.Checklist(lambda line: print(line, flush=True))
     try:
         settings = ClientSettings.read(environ)

@@ -50,6 +50,7 @@ class Local:
         """See `Backend.embed_batch`."""
 
         def work() -> list[Embedding | ClipError]:
+            self._opened()  # a model that cannot be used is everybody's failure
             return [
                 self._embedded(source, own_id, normalize=normalize)
                 for source, own_id in zip(sources, request_ids, strict=True)

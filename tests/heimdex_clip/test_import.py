@@ -63,6 +63,12 @@ def test_a_client_that_is_switched_off_loads_nothing_heavy() -> None:
     assert not loaded & HEAVY
 
 
+def test_the_command_line_needs_nothing_of_the_extras() -> None:
+    loaded = modules_after("from heimdex_clip import __main__, _fetch")
+    assert not loaded & (HEAVY - {"httpx", "ssl", "asyncio", "anyio"})
+    assert "storage3" not in loaded
+
+
 def test_the_client_loads_httpx_and_nothing_of_the_encoder() -> None:
     loaded = modules_after("import heimdex_clip; heimdex_clip.ClipClient('e', 'k', 's').close()")
     assert "httpx" in loaded

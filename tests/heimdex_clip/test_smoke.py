@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -226,6 +229,22 @@ async def test_a_job_that_nobody_takes_says_why(smoke: Smoke, workers: dict[str,
     assert code == 1
     assert "DEADLINE_EXCEEDED" in line
     assert named in line
+
+
+async def test_as_a_process_it_prints_its_lines_and_no_others() -> None:
+    environ = {
+        **os.environ,
+        "RUNPOD_API_KEY": API_KEY,
+        "RUNPOD_CLIP_ENDPOINT_ID": "e",
+        "RUNPOD_ENDPOINT_BASE_URL": "http://127.0.0.1:1",
+        "EMBEDDING_HMAC_SECRET": SECRET,
+        "RUNPOD_TIMEOUT_S": "0.3",
+    }
+    argv = [sys.executable, "-m", "heimdex_clip", "smoke", "--inline"]
+    process = await asyncio.create_subprocess_exec(*argv, env=environ, stdout=PIPE, stderr=PIPE)
+    out, err = await process.communicate()
+    assert (process.returncode, err, len(out.splitlines())) == (1, b"", 4)
+    assert SECRET.encode() not in out
 
 
 def test_every_failure_has_something_to_check() -> None:

@@ -60,8 +60,11 @@ def test_a_model_that_cannot_be_used_is_one_typed_error(tmp_path: Path) -> None:
         clip.embed_image(bytes=picture(1))
     folder = tiny_model.build(tmp_path / "model")
     (folder / tiny_model.IMAGE).write_bytes(b"altered")
-    with client(folder) as clip, pytest.raises(ModelError, match="sha256"):
-        clip.health()
+    with client(folder) as clip:
+        with pytest.raises(ModelError, match="sha256"):
+            clip.health()
+        with pytest.raises(ModelError, match="sha256"):
+            clip.embed_images([picture(1)])
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
