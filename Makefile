@@ -10,7 +10,7 @@ MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget bench-start bench-worker
+.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -75,6 +75,9 @@ push:  ## build it and push it: IMAGE_NAME=REGISTRY/NAME
 image-budget: $(MODEL)/manifest.json  ## replay the images' builds, prove them, hold their sizes to the budgets (1 minute)
 	$(BIN)/python -m bench image-budget --model-dir $(MODEL) $(if $(IMAGE_PYTHON),--python $(IMAGE_PYTHON)) \
 		--document docs/performance.md
+
+audit: $(READY)  ## SBOM and licences of the images into build/audit, and the locks against a vulnerability database
+	$(BIN)/python -m bench image-audit $(if $(IMAGE_PYTHON),--python $(IMAGE_PYTHON))
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 # The images install what the lock says less what the worker never imports.

@@ -32,13 +32,16 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--pairs", type=_positive, default=5, help="interleaved pairs of starts (default 5)")
     worker = commands.add_parser("worker", help="throughput and latency under load, about 8 minutes")
     worker.add_argument("--quick", action="store_true", help="one short round, about 3 minutes, rough figures")
+    gpu = commands.add_parser("gpu", help="every GPU lane beside PyTorch fp16; needs a GPU")
     image = commands.add_parser("image-budget", help="replay each image's build and hold its size to its budget")
-    image.add_argument("--lane", action="append", choices=["cpu", "cuda", "tensorrt"], help="default: all three")
-    image.add_argument("--python", type=Path, help="the image's interpreter (default: this one)")
     image.add_argument("--document", type=Path, help="docs/performance.md, to write the tables into")
-    for command in (start, worker, image):
+    audit = commands.add_parser("image-audit", help="bill of materials, licences and known vulnerabilities")
+    for command in (image, audit):
+        command.add_argument("--lane", action="append", choices=["cpu", "cuda", "tensorrt"], help="default: all three")
+        command.add_argument("--python", type=Path, help="the image's interpreter (default: this one)")
+    for command in (start, worker, gpu, image):
         command.add_argument("--model-dir", type=Path, default=_DEFAULT_MODEL, help=f"default {_DEFAULT_MODEL}")
-    for command in (start, worker):
+    for command in (start, worker, gpu):
         command.add_argument(
             "--checkpoint",
             type=Path,
@@ -52,10 +55,12 @@ async def _measure(arguments: argparse.Namespace) -> int:
         from bench import demo
 
         return await demo.run()
-    if arguments.command == "image-budget":
-        from bench import imagebudget
+    if arguments.command in ("image-budget", "image-audit"):
+        from bench import imageaudit, imagebudget
 
         lanes = arguments.lane or list(imagebudget.BUDGETS_GB)
+        if arguments.command == "image-audit":
+            return await imageaudit.run(lanes, python=arguments.python)
         return await imagebudget.run(
             lanes, arguments.model_dir.resolve(), python=arguments.python, document=arguments.document
         )
@@ -65,6 +70,10 @@ async def _measure(arguments: argparse.Namespace) -> int:
         from bench import start
 
         return await start.run(model_dir, arguments.checkpoint, pairs=arguments.pairs)
+    if arguments.command == "gpu":
+        from bench import gpu
+
+        return await gpu.run(model_dir, arguments.checkpoint)
     from bench import worker
 
     plan = worker.QUICK if arguments.quick else worker.FULL
