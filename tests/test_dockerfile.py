@@ -1,12 +1,9 @@
-"""The image's build: linted, held to its rules, and its scripts run as the build runs them."""
+"""The image's build: the Dockerfile linted and held to its rules, the locks to what an image may install."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +11,6 @@ from typing import TypedDict
 
 import pytest
 from dockerfile_parse import DockerfileParser
-
-from tests import tiny_model
 
 ROOT = Path(__file__).parents[1]
 LANES = ("cpu", "cuda", "tensorrt")
@@ -122,6 +117,11 @@ def test_the_build_ends_with_the_self_test_against_the_baked_digest() -> None:
     assert "source=/model,target=/proof" in proof
 
 
+def test_the_digest_is_baked_from_the_manifest_that_is_baked() -> None:
+    (step,) = [one["value"] for one in stages()["lane-model"] if "sha256sum" in one["value"]]
+    assert "sha256sum /models/model/manifest.json > /models/manifest.sha256" in step
+
+
 def test_the_runtimes_variables_are_the_workers() -> None:
     pairs = dict(pair.split("=", 1) for pair in " ".join(runtime("ENV")).split())
     assert pairs["RUNPOD_SERVERLESS"] == "1"
@@ -184,91 +184,3 @@ def test_no_lane_installs_another_lanes_runtime() -> None:
         "cuda": {"onnxruntime-gpu", "nvidia-cublas"},
         "tensorrt": {"tensorrt-lean-cu13-libs"},
     }
-
-
-# ---- the scripts -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A model folder with every precision and two engines, by name."""
-    made = tiny_model.build(tmp_path / "whole")
-    for name in ("image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx", "image.fp32.onnx.data"):
-        (made / name).write_bytes(b"x")
-    for engine in ("tensorrt-sm86", "tensorrt-sm89", "tensorrt-rtx-sm86"):
-        (made / "engines" / engine).mkdir(parents=True)
-        (made / "engines" / engine / "image.plan").write_bytes(b"x")
-    return made
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["cpu"], {"image.fp32.onnx", "image.fp32.onnx.data", "text.fp32.onnx"}),
-        (["cuda"], {"image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx"}),
-        (["tensorrt"], {"engines/tensorrt-sm86/image.plan", "engines/tensorrt-sm89/image.plan"}),
-        (["tensorrt", "tensorrt-sm86"], {"engines/tensorrt-sm86/image.plan"}),
-    ],
-)
-def test_an_image_has_its_lanes_files_only(
-    folder: Path, tmp_path: Path, arguments: list[str], expected: set[str]
-) -> None:
-    lane, *engines = arguments
-    done = run("sh", "docker/model.sh", lane, folder, tmp_path / "image", *engines)
-    assert done.returncode == 0, done.stderr
-    found = {
-        path.relative_to(tmp_path / "image").as_posix() for path in (tmp_path / "image").rglob("*") if path.is_file()
-    }
-    assert found == {"manifest.json", "golden.npz", "tokenizer.json", *expected}
-
-
-def test_a_tensorrt_image_without_engines_is_not_made(folder: Path, tmp_path: Path) -> None:
-    shutil.rmtree(folder / "engines")
-    done = run("sh", "docker/model.sh", "tensorrt", folder, tmp_path / "image")
-    assert done.returncode == 1
-    assert "python -m export engine" in done.stderr
-
-
-def test_the_entry_point_hands_the_baked_digest_on_unless_one_is_given(tmp_path: Path) -> None:
-    baked, given = "a" * 64, "b" * 64
-    (tmp_path / "manifest.sha256").write_text(f"{baked}  /models/model/manifest.json\n")
-    script = tmp_path / "entrypoint.sh"
-    script.write_text((ROOT / "docker/entrypoint.sh").read_text().replace("/models/", f"{tmp_path}/"))
-    show = ("sh", script, sys.executable, "-c", "import os; print(os.environ['MODEL_MANIFEST_SHA256'])")
-    assert run(*show).stdout.strip() == baked
-    assert run(*show, MODEL_MANIFEST_SHA256=given).stdout.strip() == given
-
-
-def test_the_baked_digest_is_what_the_worker_compares(folder: Path) -> None:
-    (step,) = [one["value"] for one in stages()["lane-model"] if "sha256sum" in one["value"]]
-    assert "sha256sum /models/model/manifest.json > /models/manifest.sha256" in step
-    printed = run("sha256sum", folder / "manifest.json").stdout.split()[0]
-    assert printed == hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
-
-
-def test_a_given_folder_is_baked_only_under_its_own_name(tmp_path: Path) -> None:
-    given = tiny_model.build(tmp_path / "given")
-    document = json.loads((given / "manifest.json").read_text())
-    script = ("sh", "docker/export.sh", tmp_path / "out", given, tmp_path / "none")
-    asked = {"PYTHON": sys.executable, "MODEL": "tiny", "PRETRAINED": "openai"}
-    refused = run(*script, **asked)
-    assert refused.returncode == 1
-    assert "untrained" in refused.stderr
-    assert "Traceback" not in refused.stderr
-    shutil.rmtree(tmp_path / "out")
-    assert run(*script, **asked, ALLOW_UNTRAINED="0").returncode == 0
-    shutil.rmtree(tmp_path / "out")
-    (given / "manifest.json").write_text(json.dumps({**document, "untrained": False, "pretrained": "mine"}))
-    refused = run(*script, **asked)
-    assert refused.stderr.strip() == "export.sh: the weights are mine, not openai"
-    shutil.rmtree(tmp_path / "out")
-    assert run(*script, **{**asked, "PRETRAINED": "mine"}).returncode == 0
-
-
-def test_pruning_takes_what_is_named_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("numpy/f2py/a.py", "numpy/core.py", "pkg/tests/test_a.py", "pkg/types.pyi", "pkg/mod.so", "bin/tool"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("")
-    assert run(sys.executable, "docker/prune.py", tmp_path, "docker/prune.txt").returncode == 0
-    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {"numpy/core.py", "pkg/mod.so"}
