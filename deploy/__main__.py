@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
             type=float,
             default=2.0,
             metavar="SECONDS",
-            help="a log is read until nothing came for this long (default: %(default)s)",
+            help="a log is read until nothing came for this long, or for five times that (default: %(default)s)",
         )
     command("secret", _secret, "make a signing secret and say where it must go")
     plan.add_arguments(command("plan", _plan, "what each setting would cost, and how long requests would wait"))
@@ -192,7 +192,13 @@ def _ask(question: str, expected: str) -> None:
         raise DeployError("nothing was deleted")
 
 
+def _check_quiet(arguments: Arguments) -> None:
+    if not 0.1 <= arguments.quiet_s <= 60:
+        raise DeployError("--quiet-s must be 0.1 to 60")
+
+
 def _status(arguments: Arguments, environ: Environ) -> int:
+    _check_quiet(arguments)
     with _client(arguments, environ) as client:
         for line in status.lines(
             client, endpoint.must_find(client, config.load(arguments.config).name), quiet_s=arguments.quiet_s
@@ -204,6 +210,7 @@ def _status(arguments: Arguments, environ: Environ) -> int:
 def _logs(arguments: Arguments, environ: Environ) -> int:
     if not 0 <= arguments.tail <= 5000:
         raise DeployError("--tail must be 0 to 5000")
+    _check_quiet(arguments)
     with _client(arguments, environ) as client:
         own_id = str(endpoint.must_find(client, config.load(arguments.config).name)["id"])
         workers = [str(worker["id"]) for worker in api.rows(client.send(api.list_workers(own_id)), "workers")]
@@ -214,7 +221,7 @@ def _logs(arguments: Arguments, environ: Environ) -> int:
             print("no worker is active; the platform keeps the logs of active workers only")
         for worker in chosen:
             quiet_s = math.inf if arguments.follow else arguments.quiet_s
-            for line in client.logs(own_id, worker, tail=arguments.tail, quiet_s=quiet_s):
+            for line in client.logs(own_id, worker, tail=arguments.tail, quiet_s=quiet_s, most_s=5 * quiet_s):
                 print(f"{worker} {line.source:9} {line.line}", flush=True)
     return 0
 

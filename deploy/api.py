@@ -121,16 +121,25 @@ class Api:
         """The endpoint's job and worker counts, from the job API."""
         return self._send("GET", f"{self._jobs_url}/{quote(endpoint_id)}/health", None)
 
-    def logs(self, endpoint_id: str, worker_id: str, *, tail: int, quiet_s: float) -> Iterator[LogLine]:
-        """A worker's last `tail` lines, then new ones until none came for `quiet_s`. Raises ApiError."""
+    def logs(self, endpoint_id: str, worker_id: str, *, tail: int, quiet_s: float, most_s: float) -> Iterator[LogLine]:
+        """A worker's last `tail` lines, then new ones, until none came for `quiet_s` or `most_s` are over.
+
+        Either may be infinite. Raises ApiError.
+        """
         path = f"{_path(endpoint_id)}/workers/{quote(worker_id, safe='')}/logs?tail={tail}"
         timeout = httpx.Timeout(30.0, read=None if math.isinf(quiet_s) else quiet_s)
+        started = time.monotonic()
         try:
             with self._http.stream("GET", path, timeout=timeout, headers={"Accept": "text/event-stream"}) as reply:
                 if reply.is_error:
                     reply.read()
                     raise self._refusal(reply)
-                yield from filter(None, map(_log_line, reply.iter_lines()))
+                for event in reply.iter_lines():
+                    if line := _log_line(event):
+                        yield line
+                    # A busy worker is never quiet.
+                    if time.monotonic() - started > most_s:
+                        return
         except httpx.ReadTimeout:
             return
         except httpx.HTTPError as error:

@@ -54,7 +54,10 @@ def job_times(lines: Iterable[LogLine]) -> JobTimes:
 
 
 def lines(client: Api, endpoint: Endpoint, *, tail: int = 1000, quiet_s: float = 2.0) -> list[str]:
-    """The whole status, ready to print; a part that the platform would not tell says why."""
+    """The whole status, ready to print; a part that the platform would not tell says why.
+
+    A worker's log is read until it was quiet for `quiet_s`, or for five times that.
+    """
     own_id = str(endpoint["id"])
     told = [
         f"endpoint    {endpoint.get('name')} ({own_id})",
@@ -124,7 +127,7 @@ def _time_lines(
     found: list[LogLine] = []
     for worker in workers:
         try:
-            found += client.logs(endpoint_id, str(worker.get("id")), tail=tail, quiet_s=quiet_s)
+            found += client.logs(endpoint_id, str(worker.get("id")), tail=tail, quiet_s=quiet_s, most_s=5 * quiet_s)
         except ApiError as error:
             return [f"times       not known: {error}"]
     times = job_times(found)

@@ -26,7 +26,8 @@ _RELEASE_FIELDS = {"image": "template.imageName", "env": "template.env"}
 class Platform:
     """One account. Its state is plain data for tests to set and look at.
 
-    `faults` holds answers (status, headers, body) that the next requests get instead of their own.
+    `chatter` is a line that a worker logs again and again. `faults` holds answers (status, headers, body) that
+    the next requests get instead of their own.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class Platform:
         self.releases: dict[str, list[dict[str, Any]]] = {}
         self.workers: list[dict[str, Any]] = []
         self.log_lines: list[str] = []
+        self.chatter: str | None = None
         self.jobs = {"completed": 0, "failed": 0, "inProgress": 0, "inQueue": 0, "retried": 0}
         self.spent_usd = 0.0
         self.faults: deque[tuple[int, dict[str, str], bytes]] = deque()
@@ -122,7 +124,12 @@ class Platform:
         for line in self.log_lines[-tail:] if tail else []:
             event = json.dumps({"ts": "2026-06-01T12:05:04Z", "source": "container", "line": line})
             await reply.write(f"id: 2026-06-01T12:05:04Z\ndata: {event}\n\n".encode())
-        await asyncio.sleep(60)  # the platform holds the stream open for lines to come
+        if self.chatter is None:
+            await asyncio.sleep(60)  # the platform holds the stream open for lines to come
+        while self.chatter is not None:
+            event = json.dumps({"ts": "", "source": "container", "line": self.chatter})
+            await reply.write(f"data: {event}\n\n".encode())
+            await asyncio.sleep(0.02)
         return reply
 
     async def _releases(self, request: web.Request) -> web.Response:

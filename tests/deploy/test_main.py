@@ -230,6 +230,23 @@ def test_logs_of_every_worker(run: Run, runpod: Platform) -> None:
     assert run("logs", "--tail", "5001")[0] == 1
 
 
+def test_a_worker_that_is_never_quiet_does_not_hold_a_command_up(run: Run, runpod: Platform) -> None:
+    run("up", "--digest", FIRST)
+    runpod.workers = [{"id": "w1", "status": "RUNNING", "isStale": False, "gpuCount": 1}]
+    runpod.chatter = json.dumps({"event": "job", "code": "OK", "total_ms": 5})
+    code, out, _ = run("status", "--quiet-s", "0.2")
+    assert code == 0
+    assert "p50 5 ms" in out
+    assert run("logs", "--quiet-s", "0.2")[0] == 0
+
+
+@pytest.mark.parametrize("quiet_s", ["0", "nan", "inf", "-1"])
+def test_how_long_to_listen_is_checked(run: Run, runpod: Platform, quiet_s: str) -> None:
+    assert run("status", "--quiet-s", quiet_s)[0] == 1
+    assert run("logs", "--quiet-s", quiet_s)[0] == 1
+    assert runpod.requests == []
+
+
 @pytest.mark.parametrize(
     "argv",
     [
