@@ -8,7 +8,7 @@ from heimdex_clip.errors import ClipError
 from heimdex_clip.results import Health
 
 _BY_CODE: Mapping[str, str] = {
-    "SETTINGS": "the variable named",
+    "SETTINGS": "what it names",
     "AUTH_FAILED": "secret mismatch: EMBEDDING_HMAC_SECRET must be the worker's, and the audience its endpoint's id",
     "AUTH_EXPIRED": "this machine's clock, and how long jobs wait in the queue",
     "ENDPOINT_UNAUTHORIZED": "RUNPOD_API_KEY: revoked, or of an account without this endpoint",

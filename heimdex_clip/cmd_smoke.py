@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace, environ: Mapping[str, str]) -> int:
             missing = "SUPABASE_SERVICE_ROLE_KEY" if url else "SUPABASE_URL"
             raise SettingsError(f"{missing} is not set; name an image with --image-url, or send one with --inline")
     except SettingsError as error:
-        checklist.line("configuration", error.message, holds=False, check="the variable named")
+        checklist.line("configuration", error.message, holds=False, check="what it names")
         return checklist.verdict()
     plan = _smoke.Plan(
         settings,

@@ -58,7 +58,8 @@ async def raw_server(reply: bytes, *, then: bytes = b"") -> AsyncIterator[str]:
         finally:
             for handler in filter(None, handlers):
                 handler.cancel()
-            await asyncio.gather(*filter(None, handlers))
+            # One that was about to close is cancelled while it waits for that.
+            await asyncio.gather(*filter(None, handlers), return_exceptions=True)
 
 
 async def _work(api: JobApi, answer: Answer, tasks: asyncio.TaskGroup) -> None:
