@@ -5,6 +5,7 @@ TensorRT, its lean runtime and TensorRT-RTX have the same API under three names.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import importlib.util
 from pathlib import Path
@@ -82,6 +83,11 @@ def deserialise(trt: Any, plan: bytes, what: str) -> tuple[Any, Any]:
     log = logger(trt)
     try:
         made = trt.Runtime(log)
+        if log.errors:
+            # Where the driver is too old the lean runtime 10.16 logs it, and hands out an object that crashes the
+            # process when it is used or destroyed: it is kept for ever instead.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(made))
+            raise RuntimeError(reason(log))
         # Version-compatible plans may carry host code, which TensorRT runs only when told to.
         made.engine_host_code_allowed = True
         engine = made.deserialize_cuda_engine(plan)

@@ -98,9 +98,12 @@ class FakeTensorRt:
     def __init__(self, towers: dict[str, Callable[..., NDArray[np.float32]]] | None = None) -> None:
         self.towers = towers or {}
         self.loaded: list[bytes] = []
+        self.runtime_error = ""
         self.contexts: list[FakeContext] = []
 
     def Runtime(self, log: Any) -> Any:  # noqa: N802 - TensorRT's own name
+        if self.runtime_error:
+            log.log(self.ILogger.Severity.ERROR, self.runtime_error)
         return SimpleNamespace(
             engine_host_code_allowed=False, deserialize_cuda_engine=lambda plan: self._load(plan, log)
         )

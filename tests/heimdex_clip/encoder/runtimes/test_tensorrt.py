@@ -134,6 +134,15 @@ def test_an_engine_that_is_not_what_the_manifest_says_is_refused(
     assert "\n" not in str(raised.value)
 
 
+def test_a_runtime_that_complains_when_it_is_made_is_given_no_plan(folder: Path) -> None:
+    """TensorRT's lean runtime 10.16 without a usable driver: it says so, and crashes on the first plan."""
+    trt = double(folder)
+    trt.runtime_error = "Error Code 1: Cuda Runtime\nmore"
+    with pytest.raises(LaneUnavailable, match=r"cannot load .*image.plan \(Error Code 1: Cuda Runtime\)"):
+        opened(folder, trt)
+    assert trt.loaded == []
+
+
 def test_another_version_is_refused_before_the_plan_is_read(folder: Path) -> None:
     trt = double(folder)
     trt.__version__ = "10.16.2"  # of this instance
