@@ -62,6 +62,11 @@ class Ceiling:
         return preprocess(data, size=self._encoder.image_size, max_pixels=MAX_PIXELS)
 
 
+def mean(first: Rate, second: Rate) -> Rate:
+    """The rate between two measurements, where what stood between them was measured."""
+    return Rate((first.per_s + second.per_s) / 2, (first.cpu_ms + second.cpu_ms) / 2)
+
+
 def combined(encode: Rate, decode: Rate) -> float:
     """Images a second that all cores allow when each image is encoded once and decoded once."""
     return 1 / (1 / encode.per_s + 1 / decode.per_s)

@@ -22,7 +22,7 @@ NO_COLLAPSE = Target("rate kept from one client count to the next", at_least=0.8
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One closed loop of one round; `encode` and `decode` alone, measured just before, where there is a ceiling."""
+    """One closed loop of one round; `encode` and `decode` alone, measured around it, where there is a ceiling."""
 
     name: str
     turn: int

@@ -1,9 +1,9 @@
 """The worker under load, through the SDK's own loop: against its ceiling, PyTorch, and the bare loop.
 
 Two parts, each interleaved in rounds. With the model: closed loops of clients that ask for photographs, each
-beside what the encoder and the decoder reach alone on the same cores at that moment, and beside the
-PyTorch reference worker. With encoder and decoder replaced by a sleep: beside the SDK's loop with nothing
-but that sleep in its handler.
+between two measurements of what encoder and decoder reach alone on the same cores, and beside the PyTorch
+reference worker. With encoder and decoder replaced by a sleep: beside the SDK's loop with nothing but that
+sleep in its handler.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import contenders, imageserver, photos, report, torch_model
-from bench.ceiling import Ceiling, Rate
+from bench.ceiling import Ceiling, Rate, mean
 from bench.contenders import Contender
 from bench.imageserver import Photos, Size
 from bench.jobapi import JobApi, start_worker
@@ -78,8 +78,8 @@ async def _with_model(
     files = {size: photos.jpegs(*size) for size in SIZES}
     pixels = ceiling.pixels(files[SIZES[0]])
     by_batch = await asyncio.to_thread(ceiling.choose_batch_size, pixels, window_s=plan.encode_s)
-    rates = {size: round(rate.per_s, 2) for size, rate in by_batch.items()}
-    print(f"the encoder alone, images/s by batch size: {rates}", flush=True)
+    by_size = {size: round(rate.per_s, 2) for size, rate in by_batch.items()}
+    print(f"the encoder alone, images/s by batch size: {by_size}", flush=True)
 
     async def alone(size: Size) -> tuple[Rate, Rate]:
         encode = await asyncio.to_thread(ceiling.encode, pixels, window_s=plan.encode_s)
@@ -91,14 +91,17 @@ async def _with_model(
         contenders.check_same_vector(await worker.embedding(url), await pytorch.embedding(url))
         for turn in range(plan.rounds):
             for size in _alternating(SIZES, turn):
+                before = await alone(size)
                 for clients in _alternating(CLIENTS, turn):
-                    encode, decode = await alone(size)
                     worked = await _load(worker, served, size, clients, plan.load_s[clients])
+                    after = await alone(size)
+                    encode, decode = (mean(*rates) for rates in zip(before, after, strict=True))
                     cells.append(Cell("worker", turn, size, worked, encode, decode))
+                    before = after
                 for clients in PYTORCH_CLIENTS:
                     worked = await _load(pytorch, served, size, clients, plan.load_s[clients])
                     cells.append(Cell("pytorch", turn, size, worked))
-    return cells, rates
+    return cells, by_size
 
 
 async def _with_stub(served: Photos, model_dir: Path, plan: Plan) -> list[Cell]:
