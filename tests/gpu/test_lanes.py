@@ -28,7 +28,7 @@ from heimdex_clip.encoder.manifest import FileEntry, Manifest
 from heimdex_clip.encoder.runtimes import LANES, cuda_driver
 from heimdex_clip.encoder.runtimes.base import Lane
 from heimdex_clip.encoder.runtimes.cuda_driver import Device
-from heimdex_clip.encoder.runtimes.ort_cuda import CudaTower
+from heimdex_clip.encoder.runtimes.cuda_tower import CudaTower
 from heimdex_clip.encoder.runtimes.trt_tower import TensorRtTower
 from heimdex_clip.errors import LaneUnavailable
 

@@ -12,8 +12,6 @@ from heimdex_clip.encoder.manifest import Manifest, read_checked
 from heimdex_clip.encoder.runtimes import cuda_driver, trt_api
 from heimdex_clip.encoder.runtimes.base import Tower, TowerName
 from heimdex_clip.encoder.runtimes.cuda_driver import Driver
-from heimdex_clip.encoder.runtimes.device_buffers import DeviceBuffers, text_lengths
-from heimdex_clip.encoder.runtimes.trt_tower import RuntimeCache, TensorRtTower
 from heimdex_clip.errors import ClipError, LaneUnavailable
 
 _TYPES = {"pixels": "UINT8", "ids": "INT64", "eot": "INT64", OUTPUT: "FLOAT"}
@@ -64,6 +62,9 @@ class TensorRtLane:
 
     def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
         """Load the plan, once its hash holds. Raises LaneUnavailable or ModelError."""
+        from heimdex_clip.encoder.runtimes.device_buffers import DeviceBuffers, text_lengths
+        from heimdex_clip.encoder.runtimes.trt_tower import RuntimeCache, TensorRtTower
+
         driver = self._driver()
         device = driver.device()
         found = engines.fit(manifest, self.name, device.compute_capability)

@@ -12,8 +12,9 @@ from heimdex_clip.encoder import golden, manifest
 from heimdex_clip.encoder.gates import EXPORT_FP32, measure
 from heimdex_clip.encoder.manifest import Manifest
 from heimdex_clip.encoder.recovery import DeviceLost
+from heimdex_clip.encoder.runtimes.cuda_tower import CudaTower
 from heimdex_clip.encoder.runtimes.device_buffers import DeviceBuffers
-from heimdex_clip.encoder.runtimes.ort_cuda import CudaTower, OrtCudaLane, open_session, provider_options
+from heimdex_clip.encoder.runtimes.ort_cuda import OrtCudaLane, open_session, provider_options
 from heimdex_clip.encoder.tokenizer import Tokenizer
 from heimdex_clip.errors import InferenceFailed, LaneUnavailable
 from tests import tiny_model
