@@ -19,6 +19,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from heimdex_clip.addresses import refusal
 from heimdex_clip.errors import ClipError, DownloadFailed, DownloadTimeout, ImageTooLarge, UrlRefused
 from worker import addresses
 from worker.policies import DownloadPolicy
@@ -138,7 +139,7 @@ class Downloader:
 
     def _checked_socket(self, info: _AddrInfo) -> socket.socket:
         family, kind, protocol, _, address = info
-        reason = addresses.refusal(str(address[0]), self._policy.allowed_private)
+        reason = refusal(str(address[0]), self._policy.allowed_private)
         if reason is not None:
             raise _AddressRefused(reason)
         return socket.socket(family, kind, protocol)

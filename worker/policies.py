@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from heimdex_clip.addresses import Network
 from heimdex_clip.errors import SettingsError
 from heimdex_clip.signing import parse_keys
 from worker import log
 from worker.authentication import AuthPolicy
-from worker.settings import Network, Settings
+from worker.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from heimdex_clip.addresses import Network
 from heimdex_clip.encoder import runtimes
 from heimdex_clip.errors import SettingsError
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
 
 

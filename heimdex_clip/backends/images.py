@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from heimdex_clip.addresses import Network, may_connect
+from heimdex_clip.addresses import Network, refusal
 from heimdex_clip.errors import ClipError, DownloadFailed, DownloadTimeout, ImageTooLarge, UrlRefused
 
 _MAX_REDIRECTS = 3
@@ -118,6 +118,6 @@ class _Guarded(httpcore.SyncBackend):
         except (OSError, UnicodeError):
             raise DownloadFailed("The image's server has no address") from None
         addresses = [str(entry[4][0]) for entry in found]
-        if not addresses or not all(may_connect(address, self._allowed_private) for address in addresses):
+        if not addresses or any(refusal(address, self._allowed_private) for address in addresses):
             raise UrlRefused("The image URL's host is not allowed: not a public address")
         return super().connect_tcp(addresses[0], port, timeout, local_address, socket_options)

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from yarl import URL
 
+from heimdex_clip.addresses import Network, refusal
 from heimdex_clip.errors import UrlRefused
 from worker import addresses
 
@@ -334,7 +335,7 @@ ALLOWED_URLS = {
 }
 
 
-def _check(url: str, allowed_private: tuple[addresses.Network, ...] = ()) -> URL:
+def _check(url: str, allowed_private: tuple[Network, ...] = ()) -> URL:
     return addresses.check_url(url, allowed_ports=PORTS, allowed_private=allowed_private)
 
 
@@ -347,13 +348,13 @@ def _verdict(url: str) -> URL | UrlRefused:
 
 @pytest.mark.parametrize("address", REFUSED_ADDRESSES)
 def test_refused_address(address: str) -> None:
-    assert addresses.refusal(address, ())
+    assert refusal(address, ())
 
 
 @pytest.mark.parametrize("address", ALLOWED_ADDRESSES)
 def test_allowed_address(address: str) -> None:
-    assert addresses.refusal(address, ()) is None
-    assert addresses.refusal(ipaddress.ip_address(address), ()) is None
+    assert refusal(address, ()) is None
+    assert refusal(ipaddress.ip_address(address), ()) is None
 
 
 @pytest.mark.parametrize("url", REFUSED_URLS)
@@ -386,9 +387,9 @@ def test_the_tables_are_long_and_hold_no_line_twice() -> None:
 )
 def test_allowed_private_widens_by_that_network_alone(network: str, inside: str, outside: str) -> None:
     allowed = (ipaddress.ip_network(network),)
-    assert addresses.refusal(inside, allowed) is None
-    assert addresses.refusal(outside, allowed) is not None
-    assert addresses.refusal("8.8.8.8", allowed) is None
+    assert refusal(inside, allowed) is None
+    assert refusal(outside, allowed) is not None
+    assert refusal("8.8.8.8", allowed) is None
 
 
 def test_allowed_private_reaches_literals_in_urls_but_no_odd_spelling() -> None:
@@ -461,7 +462,7 @@ def test_any_text_is_accepted_or_refused_with_a_plain_line(url: str) -> None:
 
 @given(st.ip_addresses(v=4))
 def test_a_mapped_address_is_judged_as_the_one_inside(address: ipaddress.IPv4Address) -> None:
-    assert addresses.refusal(f"::ffff:{address}", ()) == addresses.refusal(address, ())
+    assert refusal(f"::ffff:{address}", ()) == refusal(address, ())
 
 
 @pytest.mark.parametrize(
