@@ -85,7 +85,7 @@ leave-out = $(addprefix --no-emit-package ,$(shell sed 's/\#.*//' $(1)))
 IMAGE_FROM := -c requirements/dev.txt pyproject.toml -o requirements/
 
 lock:  ## write the hashed requirements files again from pyproject.toml
-	$(LOCK) --extra cpu --extra smoke --group dev pyproject.toml -o requirements/dev.txt
+	$(LOCK) --extra bulk --extra cpu --extra smoke --group dev pyproject.toml -o requirements/dev.txt
 	$(LOCK) --extra cpu --group worker -c requirements/dev.txt pyproject.toml -o requirements/worker-cpu.txt
 	$(LOCK) --group pyproject.toml:bootstrap -c requirements/dev.txt -o requirements/bootstrap.txt
 	$(LOCK) --extra cpu --group export -c requirements/dev.txt pyproject.toml -o requirements/export.txt

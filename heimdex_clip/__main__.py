@@ -8,10 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from heimdex_clip import cmd_fetch_model, cmd_sign, cmd_smoke
+from heimdex_clip import cmd_bulk, cmd_fetch_model, cmd_sign, cmd_smoke
 from heimdex_clip.errors import ClipError
 
-_COMMANDS: Mapping[str, ModuleType] = {"sign": cmd_sign, "fetch-model": cmd_fetch_model, "smoke": cmd_smoke}
+_COMMANDS: Mapping[str, ModuleType] = {
+    "sign": cmd_sign,
+    "fetch-model": cmd_fetch_model,
+    "smoke": cmd_smoke,
+    "bulk": cmd_bulk,
+}
 _EXIT_INTERRUPTED = 130
 
 
