@@ -84,6 +84,7 @@ def main(environ: Mapping[str, str]) -> None:
     import runpod
 
     worker = _Worker(read)
+    sdk.use_uvloop()
     runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": worker.concurrency})
 
 

@@ -46,6 +46,7 @@ def run(settings: Settings, load: Callable[[Settings], Encoder] | None = None) -
         log.event("ready", total_ms=_ms_since(started))
 
     runpod.serverless.register_fitness_check(model_self_test)
+    sdk.use_uvloop()
     try:
         runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": worker.concurrency})
     except asyncio.CancelledError:

@@ -8,6 +8,7 @@ A test fails when either no longer helps.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 import types
@@ -27,6 +28,15 @@ def prepare_import(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("RUNPOD_LOG_LEVEL", "WARN")
     sys.modules.setdefault("cpuinfo", _cpuinfo())
     _import_when_used("paramiko")
+
+
+def use_uvloop() -> None:
+    """Run the SDK's loop on uvloop where it is installed (it comes with the SDK): less time per request and timer."""
+    try:
+        import uvloop
+    except ImportError:
+        return
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
 def _cpuinfo() -> types.ModuleType:
