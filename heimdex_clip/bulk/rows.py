@@ -78,7 +78,7 @@ class Input:
     def _read(self) -> Parse | None:
         try:
             return next(self._records, None)
-        except (csv.Error, OSError, ValueError) as error:
+        except (csv.Error, OSError, ValueError, NotImplementedError) as error:
             raise SettingsError(f"{self._name!a} cannot be read after {self.number} rows: {_line(error)}") from None
 
     def close(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from heimdex_clip.bulk import outcomes, progress
@@ -64,3 +66,18 @@ def test_the_table_puts_the_most_frequent_first() -> None:
         ["A", "1"],
         ["B", "1"],
     ]
+
+
+class Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    terminal = Terminal()
+    with progress.Progress(terminal, Tally(rows=30, done=30), lambda: 60) as shown:
+        shown.show()
+    assert "30 of about 60 rows" in " ".join(terminal.getvalue().split())
+    assert "━" in terminal.getvalue()
