@@ -14,7 +14,7 @@ from export.corpus import Case
 from export.report import FileCheck, Row
 from heimdex_clip.encoder import golden, manifest
 from heimdex_clip.encoder.encoder import Encoder, StartReport
-from heimdex_clip.encoder.gates import EXPORT_FP16, EXPORT_FP32, Gate, measure
+from heimdex_clip.encoder.gates import EXPORT, EXPORT_FP32, Gate, measure
 from heimdex_clip.encoder.golden import Golden
 from heimdex_clip.encoder.manifest import Manifest
 from heimdex_clip.encoder.preprocess import preprocess
@@ -25,7 +25,6 @@ from heimdex_clip.errors import ClipError, ModelError
 if TYPE_CHECKING:
     from export.reference import Reference
 
-GATES = {"fp32": EXPORT_FP32, "fp16": EXPORT_FP16}
 PYTORCH = "PyTorch"
 """Stands for a lane where stored golden vectors are compared with a fresh reference run."""
 _MAX_PIXELS = 50_000_000
@@ -93,7 +92,7 @@ def golden_against(reference: Reference, stored: Golden) -> Iterator[Row]:
 
 def lane_rows(folder: Path, model: Manifest, lane: Lane, groups: Sequence[Expected]) -> list[Row]:
     """Every input on one lane. What the lane cannot do is a failed row, never an error."""
-    gate = GATES[lane.precision]
+    gate = EXPORT[lane.precision]
     try:
         encoder = Encoder(folder, model, lane, lane.open(folder, model, "image"), StartReport())
     except ClipError as error:

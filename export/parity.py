@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from export import golden_inputs, oracle
 from export.weights import Weights
-from heimdex_clip.encoder.gates import BATCH, EXPORT_FP16, EXPORT_FP32, Gate, Parity, measure
+from heimdex_clip.encoder.gates import BATCH, EXPORT, Gate, Parity, measure
 from heimdex_clip.encoder.golden import Golden
 from heimdex_clip.encoder.runtimes.base import Tower, TowerName
 from heimdex_clip.encoder.runtimes.ort_cpu import open_graph
 from heimdex_clip.errors import ModelError
 
 BATCH_SIZES = (1, 2, 7, 32)
-GATES = {"fp32": EXPORT_FP32, "fp16": EXPORT_FP16}
 _NOISE_SEED = 7
 
 
@@ -77,7 +76,7 @@ def measure_graph(path: Path, tower: TowerName, precision: str, trial: Trial) ->
         max_abs=float(np.max([parity.max_abs for parity in parities])),
         vectors=sum(parity.vectors for parity in parities),
     )
-    _gate(GATES[precision], total, path.name)
+    _gate(EXPORT[precision], total, path.name)
     return total
 
 

@@ -44,6 +44,8 @@ EXPORT_FP32 = Gate("export fp32", min_cosine=0.999999, max_abs=2e-5)
 """fp32 graphs and the demo."""
 EXPORT_FP16 = Gate("export fp16", min_cosine=0.9999)
 """fp16 graphs on any lane, engines, tests/gpu."""
+EXPORT = {"fp32": EXPORT_FP32, "fp16": EXPORT_FP16}
+"""The two by precision."""
 BATCH = Gate("single equals batched", min_cosine=1 - 1e-6)
 """The same input alone and inside a batch."""
 SELF_TEST = Gate("self-test", min_cosine=0.999)
