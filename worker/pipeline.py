@@ -69,7 +69,8 @@ class Pipeline:
             max_bytes=settings.max_inflight_bytes // 2,
         )
         self._device = Device()
-        batching = Batching(settings.max_batch, settings.batch_wait_ms / 1000)
+        # Full batches of the lane's own size: callers of the first are answered while the next one runs.
+        batching = Batching(min(settings.max_batch, encoder.lane.max_batch), settings.batch_wait_ms / 1000)
         self._images: MicroBatcher[Pixels, Encoded] = MicroBatcher(
             counting(image_runner(encoder), "image", observer), self._device, batching
         )

@@ -92,8 +92,12 @@ class Encoder:
     def _run(self, tower: Tower, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
         if self._lost:
             raise DeviceLost(self._lost)
+        run = partial(_run_fixed, tower, self.lane.batch_sizes)
+        starts = range(0, max(1, len(inputs[0])), self.lane.max_batch)
         try:
-            return halving(partial(_run_fixed, tower, self.lane.batch_sizes), *inputs)
+            return np.concatenate(
+                [halving(run, *(part[start : start + self.lane.max_batch] for part in inputs)) for start in starts]
+            )
         except DeviceLost as error:
             self._lost = error.message
             self._tell_lost(error.message)

@@ -34,6 +34,8 @@ class Lane(Protocol):
     """Of the graphs it runs: "fp32" or "fp16"."""
     batch_sizes: tuple[int, ...]
     """The sizes to pad a batch to, ascending; empty where any size is as good."""
+    max_batch: int
+    """The most inputs that are worth running at once; more are run one batch after another."""
 
     def unavailable(self, manifest: Manifest) -> str | None:
         """Why this lane cannot run this model here, None when it can. Cheap; never raises."""

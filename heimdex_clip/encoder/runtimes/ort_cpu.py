@@ -26,6 +26,8 @@ class OrtCpuLane:
     name = "cpu"
     precision = "fp32"
     batch_sizes: tuple[int, ...] = ()
+    # Beyond it the rate falls again (bench): activations no longer fit the caches.
+    max_batch = 8
 
     def unavailable(self, manifest: Manifest) -> str | None:
         """Missing package or graphs."""

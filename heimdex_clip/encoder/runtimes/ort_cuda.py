@@ -29,6 +29,7 @@ class OrtCudaLane:
     name = "cuda"
     precision: str = engines.PRECISION
     batch_sizes: tuple[int, ...] = FIXED_SIZES
+    max_batch = FIXED_SIZES[-1]
 
     def __init__(self, *, driver: Callable[[], Driver] = Driver.load) -> None:
         self._driver = driver

@@ -26,6 +26,7 @@ class TensorRtLane:
 
     precision: str = engines.PRECISION
     batch_sizes: tuple[int, ...] = FIXED_SIZES
+    max_batch = FIXED_SIZES[-1]
 
     def __init__(
         self,

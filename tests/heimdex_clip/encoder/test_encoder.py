@@ -123,6 +123,7 @@ class FixedSizes(OrtCpuLane):
     """The CPU lane as a GPU lane would be run: in a few fixed batch sizes. Notes the sizes it was given."""
 
     batch_sizes: tuple[int, ...] = (1, 2, 4)
+    max_batch = 4
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -137,13 +138,15 @@ class FixedSizes(OrtCpuLane):
         return noted
 
 
-@pytest.mark.parametrize(("rows", "size"), [(1, 1), (2, 2), (3, 4), (4, 4), (5, 5)])
-def test_a_batch_is_padded_to_the_next_fixed_size_and_cut_again(tiny: Path, rows: int, size: int) -> None:
+@pytest.mark.parametrize(("rows", "sizes"), [(1, [1]), (2, [2]), (3, [4]), (4, [4]), (5, [4, 1]), (11, [4, 4, 4])])
+def test_a_batch_is_parted_and_padded_to_fixed_sizes_and_put_together_again(
+    tiny: Path, rows: int, sizes: list[int]
+) -> None:
     lane, model = FixedSizes(), manifest.load(tiny)
     encoder = Encoder(tiny, model, lane, lane.open(tiny, model, "image"), StartReport())
     pixels = np.random.default_rng(0).integers(0, 256, (rows, tiny_model.SIZE, tiny_model.SIZE, 3), np.uint8)
     vectors = encoder.encode_pixels(pixels)
-    assert lane.seen == [size]
+    assert lane.seen == sizes
     assert len(vectors) == rows
     assert EXPORT_FP32.min_cosine <= measure(vectors, open_encoder(tiny).encode_pixels(pixels)).min_cosine
 
