@@ -161,7 +161,9 @@ class Settings:
         "Networks outside the public internet that may be downloaded from.",
     )
     concurrency: int = _env("WORKER_CONCURRENCY", 512, _whole(1, 4096), "Jobs taken at once from the queue; constant.")
-    max_batch: int = _env("MAX_BATCH", 64, _whole(1, 256), "Most images or texts encoded together (the cpu lane: at most 8).")
+    max_batch: int = _env(
+        "MAX_BATCH", 64, _whole(1, 256), "Most images or texts encoded together (the cpu lane: at most 8)."
+    )
     batch_wait_ms: float = _env(
         "BATCH_WAIT_MS", 2.0, _seconds(0, 1000), "Longest wait of a busy device for a fuller batch."
     )
