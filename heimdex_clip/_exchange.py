@@ -3,7 +3,7 @@
 ::
 
     submit ──> pending? ──poll──> result
-      ^           │ lost at a worker, timed out, unreachable, 429, 5xx, overloaded
+      ^           │ lost at a worker, failed there, timed out, unreachable, 429, 5xx, overloaded
       └──pause────┘ until the deadline; signed anew each time, under the same request_id
 """
 
@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, TypeVar
 
 from heimdex_clip._envelope import Answer, Envelope, http_failure, read_envelope
-from heimdex_clip.errors import AuthExpired, ClipError, DeadlineExceeded, EndpointUnavailable, Overloaded
+from heimdex_clip._retries import Retries
+from heimdex_clip.errors import ClipError, DeadlineExceeded, EndpointUnavailable
 
 _CANCEL_TIMEOUT_S = 2.0
 _STATUS_TIMEOUT_S = 10.0
@@ -103,18 +104,14 @@ def run_job(job: Job) -> Exchange:
     """
     deadline = job.clock() + job.timeout_s
     pause_s = _FIRST_PAUSE_S
-    may_expire = True
+    retries = Retries()
     while True:
         outcome = yield from _attempt(job, deadline)
         if not isinstance(outcome, _Failed):
             return outcome
-        # Expired once: it waited too long in the queue. Expired again at once: the clocks differ.
-        expired = isinstance(outcome.error, AuthExpired)
-        curable = (expired and may_expire) or isinstance(outcome.error, EndpointUnavailable | Overloaded)
-        may_expire = may_expire and not expired
         wait_s = outcome.retry_after_s + job.spread(pause_s)
         pause_s = min(2 * pause_s, _MAX_PAUSE_S)
-        if not (curable and outcome.error.retryable) or job.clock() + wait_s >= deadline:
+        if not retries.cures(outcome.error) or job.clock() + wait_s >= deadline:
             raise outcome.error
         yield Pause(wait_s)
 

@@ -9,6 +9,7 @@ import sys
 
 from heimdex_clip.errors import ClipError
 from worker import log, settings
+from worker.leaving import leave
 from worker.settings import Settings
 
 _HOW_TO_RUN = """\
@@ -88,4 +89,4 @@ def _settings(_: Settings) -> int:
 _COMMANDS = {"handler": _handler, "serve": _serve, "selftest": _selftest, "info": _info, "settings": _settings}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

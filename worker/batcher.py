@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from heimdex_clip.encoder.recovery import DeviceLost
 from heimdex_clip.errors import ClipError, DeadlineExceeded, InferenceFailed
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 Run = Callable[[Sequence[In]], Sequence[Out | ClipError]]
+
+_TICKS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +29,35 @@ class Batching:
 
 
 class Device:
-    """The one thread that owns the device, and the turn-taking of the batchers that share it."""
+    """The one thread that owns the device, and the turn-taking of the batchers that share it.
 
-    def __init__(self) -> None:
+    A batch that runs for more than `timeout_s` hangs. Its thread cannot be stopped, so nothing more runs here, and
+    `tell_lost` is called once with the reason.
+    """
+
+    def __init__(self, timeout_s: float = 60.0, tell_lost: Callable[[str], object] = lambda _: None) -> None:
         self.turn = asyncio.Lock()
+        self._timeout_s = timeout_s
+        self._tell_lost = tell_lost
+        self._lost = ""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="device")
 
     async def run(self, run: Run[In, Out], inputs: Sequence[In]) -> Sequence[Out | ClipError]:
-        """Run a batch on the device's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run, inputs)
+        """Run a batch on the device's thread. Raises what `run` raises, and DeviceLost once one hangs."""
+        if self._lost:
+            raise DeviceLost(self._lost)
+        running = asyncio.get_running_loop().run_in_executor(self._thread, run, inputs)
+        try:
+            # In ticks, so that a process that is frozen and resumed loses one of them, not its device.
+            for _ in range(_TICKS):
+                done, _ = await asyncio.wait({running}, timeout=self._timeout_s / _TICKS)
+                if done:
+                    return running.result()
+        finally:
+            running.cancel()
+        self._lost = f"A batch did not end within {self._timeout_s:g} s"
+        self._tell_lost(self._lost)
+        raise DeviceLost(self._lost)
 
     def close(self) -> None:
         """Let the thread end once its batch is done."""

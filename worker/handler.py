@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from heimdex_clip.errors import SetupError
 from worker import log, policies, sdk
+from worker.leaving import EXIT_LOST
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,6 +52,10 @@ def run(settings: Settings, load: Callable[[Settings], Encoder] | None = None) -
         runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": worker.concurrency})
     except asyncio.CancelledError:
         log.event("drained")
+    # A fault of the SDK's own loop; it would end in a traceback on standard error.
+    except Exception as error:  # noqa: BLE001
+        log.warning("sdk_failed", cause=log.cause(error))
+        return EXIT_LOST
     return worker.exit_code
 
 

@@ -68,7 +68,7 @@ class Pipeline:
             max_pixels=settings.max_image_pixels,
             max_bytes=settings.max_inflight_bytes // 2,
         )
-        self._device = Device()
+        self._device = Device(settings.encode_timeout_s, encoder.lose)
         # Full batches of the lane's own size: callers of the first are answered while the next one runs.
         batching = Batching(min(settings.max_batch, encoder.lane.max_batch), settings.batch_wait_ms / 1000)
         self._images: MicroBatcher[Pixels, Encoded] = MicroBatcher(

@@ -14,13 +14,13 @@ from heimdex_clip.encoder.encoder import Encoder
 from worker import log, startup
 from worker.authentication import Authenticator, AuthPolicy
 from worker.download import Downloader
+from worker.leaving import EXIT_LOST
 from worker.policies import DownloadPolicy
 from worker.service import EmbeddingService, Reply
 from worker.settings import Settings
 
 _DRAIN_POLL_S = 0.05
 _TEXT_TOWER_AFTER_S = 1.0
-_EXIT_LOST = 1
 
 
 class QueueWorker:
@@ -73,7 +73,7 @@ class QueueWorker:
     def _lose(self, reason: str) -> None:
         """Nothing more can be encoded here: answer what was taken, take no more, and end."""
         log.warning("lane_lost", reason=reason)
-        self.exit_code = _EXIT_LOST
+        self.exit_code = EXIT_LOST
         # The way of a shutdown, for the SDK too.
         signal.raise_signal(signal.SIGTERM)
 

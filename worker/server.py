@@ -20,12 +20,12 @@ from worker.authentication import Authenticator, AuthPolicy
 from worker.download import Downloader
 from worker.http.app import build_app
 from worker.http.door import Door, State
+from worker.leaving import EXIT_LOST
 from worker.policies import DownloadPolicy
 from worker.service import EmbeddingService
 from worker.settings import Settings
 
 _BACKLOG = 2048
-_EXIT_LOST = 1
 
 
 def run(settings: Settings, load: Callable[[Settings], Encoder] = startup.load_encoder) -> int:
@@ -37,7 +37,7 @@ def run(settings: Settings, load: Callable[[Settings], Encoder] = startup.load_e
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(one) for one in listen(settings)]
         lost = asyncio.run(_serve(settings, load, *rules, sockets))
-    return _EXIT_LOST if lost else 0
+    return EXIT_LOST if lost else 0
 
 
 def listen(settings: Settings) -> Iterator[socket.socket]:

@@ -167,6 +167,9 @@ class Settings:
     batch_wait_ms: float = _env(
         "BATCH_WAIT_MS", 2.0, _seconds(0, 1000), "Longest wait of a busy device for a fuller batch."
     )
+    encode_timeout_s: float = _env(
+        "ENCODE_TIMEOUT_S", 60.0, _seconds(0.1, 3600), "Seconds for one batch; a longer one hangs, and the worker ends."
+    )
     max_batch_items: int = _env("MAX_BATCH_ITEMS", 256, _whole(1, 4096), "Most items of one request.")
     max_inflight_items: int = _env("MAX_INFLIGHT_ITEMS", 256, _whole(1, 65536), "Items worked on at once.")
     max_inflight_bytes: int = _env(

@@ -11,10 +11,10 @@ from typing import Self
 from heimdex_clip import _request
 from heimdex_clip._envelope import Answer
 from heimdex_clip._exchange import Call, Pause, Steps, Target
+from heimdex_clip._retries import Retries
 from heimdex_clip.backends import checks, replies
 from heimdex_clip.contract import Embedding, Source, Text, error_from_reply
 from heimdex_clip.errors import (
-    AuthExpired,
     BadReply,
     ClipError,
     DeadlineExceeded,
@@ -101,7 +101,7 @@ class Http:
         """The reply's fields, asked for until the deadline; signed anew each time, under the same request_id."""
         deadline = self.clock() + self.timeout_s
         pause_s = _FIRST_PAUSE_S
-        may_expire = True
+        retries = Retries()
         while True:
             left_s = deadline - self.clock()
             lifetime_s = math.ceil(left_s) + _SKEW_S
@@ -111,14 +111,11 @@ class Http:
             if answer.status == 200:
                 return parse_json_object(answer.body, "the server's reply")
             error = _failure(answer)
-            expired = isinstance(error, AuthExpired)
-            curable = (expired and may_expire) or isinstance(error, EndpointUnavailable | Overloaded)
-            may_expire = may_expire and not expired
             wait_s = answer.retry_after_s + self.spread(pause_s)
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
             if answer.fault.endswith("Timeout") and self.clock() >= deadline:
                 raise DeadlineExceeded(f"no answer within {self.timeout_s:g} s")
-            if not (curable and error.retryable) or self.clock() + wait_s >= deadline:
+            if not retries.cures(error) or self.clock() + wait_s >= deadline:
                 raise error
             yield Pause(wait_s)
 

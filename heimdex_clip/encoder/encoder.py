@@ -73,6 +73,12 @@ class Encoder:
         if self._lost:
             tell_lost(self._lost)
 
+    def lose(self, reason: str) -> None:
+        """Encode nothing more, and tell whoever watches; also for a device whose call does not come back."""
+        if not self._lost:
+            self._lost = reason
+            self._tell_lost(reason)
+
     def encode_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 ``[B, size, size, 3]`` -> float32 ``[B, D]``, not normalised.
 
@@ -99,8 +105,7 @@ class Encoder:
                 [halving(run, *(part[start : start + self.lane.max_batch] for part in inputs)) for start in starts]
             )
         except DeviceLost as error:
-            self._lost = error.message
-            self._tell_lost(error.message)
+            self.lose(error.message)
             raise
 
     def load_text(self) -> tuple[Tokenizer, Tower]:

@@ -188,6 +188,15 @@ def test_an_expired_signature_is_made_anew_once() -> None:
     assert len(run.calls) == 2
 
 
+@pytest.mark.parametrize("code", ["INFERENCE_FAILED", "INTERNAL"])
+def test_a_workers_own_fault_is_tried_again_twice(code: str) -> None:
+    assert Run(in_turn(failed(code), failed(code), DONE)).output == OUTPUT
+    run = Run(in_turn(failed(code)))
+    assert run.error is not None
+    assert run.error.code == code
+    assert len(run.calls) == 3
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

@@ -3,12 +3,14 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from heimdex_clip.encoder.recovery import DeviceLost
 from heimdex_clip.errors import ClipError, DeadlineExceeded, InferenceFailed
 from worker.batcher import Batching, Device, MicroBatcher
 
@@ -149,6 +151,45 @@ async def test_two_batchers_share_one_device_in_turns() -> None:
     assert [answer.value for answer in answers] == list(range(40))
     for batcher in batchers:
         await batcher.close()
+    device.close()
+
+
+async def test_a_batch_that_hangs_loses_the_device_for_all_and_tells_once() -> None:
+    gate, told = threading.Event(), list[str]()
+    device = Device(0.2, told.append)
+
+    def hang(batch: Sequence[int]) -> list[int | ClipError]:
+        assert gate.wait(10)
+        return list(batch)
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(hang, device, Batching(2, 0))
+    answers = await asyncio.gather(
+        *(batcher.submit(value, deadline=later()) for value in range(5)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [DeviceLost] * 5
+    assert told == ["A batch did not end within 0.2 s"]
+    gate.set()
+    with pytest.raises(DeviceLost):  # the thread is back, but what it holds is not to be trusted
+        await batcher.submit(6, deadline=later())
+    await batcher.close()
+    device.close()
+
+
+async def test_a_process_that_was_frozen_keeps_its_device() -> None:
+    gate = threading.Event()
+    device = Device(0.5)
+
+    def held(batch: Sequence[int]) -> list[int | ClipError]:
+        assert gate.wait(10)
+        return list(batch)
+
+    batcher: MicroBatcher[int, int] = MicroBatcher(held, device, Batching(2, 0))
+    answer = asyncio.create_task(batcher.submit(1, deadline=later()))
+    await asyncio.sleep(0.02)
+    time.sleep(0.8)  # noqa: ASYNC251  # the whole loop stands still, as in a snapshot
+    asyncio.get_running_loop().call_later(0.02, gate.set)
+    assert (await answer).value == 1
+    await batcher.close()
     device.close()
 
 

@@ -20,6 +20,7 @@ from heimdex_clip.errors import (
     EndpointUnauthorized,
     EndpointUnavailable,
     ImageInvalid,
+    InferenceFailed,
     Overloaded,
 )
 from tests.heimdex_clip.endpoint import SECRET, embed, raw_server
@@ -96,6 +97,7 @@ async def test_what_can_be_cured_is_tried_again_under_the_same_request_id() -> N
     [
         ([failure(422, "IMAGE_INVALID", retryable=False)], ImageInvalid, 1),
         ([failure(401, "AUTH_EXPIRED", retryable=True)] * 2, AuthExpired, 2),
+        ([failure(500, "INFERENCE_FAILED", retryable=True)] * 3, InferenceFailed, 3),
         ([plain(401)], EndpointUnauthorized, 1),
         ([plain(404)], EndpointUnavailable, 1),
         ([lambda: web.Response(text="fine")], BadReply, 1),
