@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import quote, urljoin
 
 from yarl import URL
@@ -27,13 +27,20 @@ _URL_CHARS = "!#$%&'()*+,/:;=?@[]~-._"
 """Sent as they stand; anything else is percent-encoded."""
 
 
-def check_url(url: str, *, allowed_ports: Collection[int], allowed_private: Collection[Network]) -> URL:
+def check_url(
+    url: str,
+    *,
+    allowed_ports: Collection[int],
+    allowed_private: Collection[Network],
+    allowed_hosts: Collection[str] = (),
+) -> URL:
     """The URL to request, its host in ASCII and lower case, its fragment dropped.
 
     Path and query are sent as they are written, since many stores sign them: only characters that no URL may
-    hold are percent-encoded. Raises UrlRefused for anything but http or https, a port that is not allowed,
-    user information, a missing or malformed host, and an IP address that is refused or not in its
-    canonical notation.
+    hold are percent-encoded. `allowed_hosts` are what `parse_host` gave; none allow every host.
+
+    Raises UrlRefused for anything but http or https, a port or a host that is not allowed, user information, a
+    missing or malformed host, and an IP address that is refused or not in its canonical notation.
     """
     form = _FORM.fullmatch(_printable(url))
     if form is None:
@@ -51,12 +58,21 @@ def check_url(url: str, *, allowed_ports: Collection[int], allowed_private: Coll
         allowed = ", ".join(str(number) for number in sorted(allowed_ports))
         raise UrlRefused(f"The image URL's port is not allowed; these are: {allowed}")
     host = _check_host(place["host"], allowed_private)
+    if allowed_hosts and not _listed(host, allowed_hosts):
+        raise UrlRefused("The image URL's host is not among those that this worker downloads from")
     suffix = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
     slash = "" if form["rest"].startswith("/") else "/"
     return URL(f"{scheme}://{host}{suffix}{slash}{quote(form['rest'], safe=_URL_CHARS)}", encoded=True)
 
 
-def follow(current: URL, location: str, *, allowed_ports: Collection[int], allowed_private: Collection[Network]) -> URL:
+def follow(
+    current: URL,
+    location: str,
+    *,
+    allowed_ports: Collection[int],
+    allowed_private: Collection[Network],
+    allowed_hosts: Collection[str] = (),
+) -> URL:
     """The URL that a redirect from `current` leads to, by the rule of `check_url`.
 
     Raises UrlRefused, also where a redirect would leave https for http.
@@ -65,10 +81,42 @@ def follow(current: URL, location: str, *, allowed_ports: Collection[int], allow
         joined = urljoin(str(current), _printable(location))
     except ValueError:
         raise UrlRefused("The image URL redirects to a malformed URL") from None
-    target = check_url(joined, allowed_ports=allowed_ports, allowed_private=allowed_private)
+    target = check_url(
+        joined, allowed_ports=allowed_ports, allowed_private=allowed_private, allowed_hosts=allowed_hosts
+    )
     if current.scheme == "https" and target.scheme == "http":
         raise UrlRefused("The image URL redirects from https to http")
     return target
+
+
+def parse_host(text: str) -> str:
+    """One host of ALLOWED_IMAGE_HOSTS as `check_url` compares it: a name, which also stands for those below it, in
+    ASCII and lower case without a dot at its end, or an IP address, which stands for itself.
+
+    Raises ValueError for anything else: a wildcard, a port, a URL, a network, an address in an odd notation.
+    """
+    try:
+        return _address(text)
+    except ValueError:
+        name = _ascii_name(text)
+    if _NUMERIC.fullmatch(name):
+        raise ValueError(f"{text!r} is an IP address in an odd notation")
+    return name.removesuffix(".")
+
+
+def _listed(host: str, allowed: Collection[str]) -> bool:
+    """Whether a checked host is one of `allowed` or below it."""
+    try:
+        return _address(host.strip("[]")) in allowed
+    except ValueError:
+        name = host.removesuffix(".")
+    return any(name == entry or name.endswith("." + entry) for entry in allowed)
+
+
+def _address(text: str) -> str:
+    """An IP address in one notation, the IPv4 one where it is mapped. Raises ValueError where it is none."""
+    ip = ip_address(text)
+    return str(ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else str(ip)
 
 
 def _printable(url: str) -> str:
@@ -86,14 +134,20 @@ def _check_host(host: str, allowed_private: Collection[Network]) -> str:
         _check_literal(host[1:-1], IPv6Address, allowed_private)
         return host
     try:
-        # IDNA maps other scripts' digits and dots to ASCII, so what follows judges its result.
-        name = URL.build(scheme="http", host=host.lower()).raw_host or ""
+        name = _ascii_name(host)
     except ValueError:
-        name = ""
-    if len(name) > _MAX_NAME_CHARS or not _NAME.fullmatch(name):
-        raise UrlRefused("The image URL's host is not a valid name")
+        raise UrlRefused("The image URL's host is not a valid name") from None
     if _NUMERIC.fullmatch(name):
         _check_literal(name, IPv4Address, allowed_private)
+    return name
+
+
+def _ascii_name(host: str) -> str:
+    """A host name in ASCII and lower case, a dot at its end kept. Raises ValueError where it is none."""
+    # IDNA maps other scripts' digits and dots to ASCII, so what follows judges its result.
+    name = URL.build(scheme="http", host=host.lower()).raw_host or ""
+    if len(name) > _MAX_NAME_CHARS or not _NAME.fullmatch(name):
+        raise ValueError("not a host name")
     return name
 
 

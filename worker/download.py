@@ -91,7 +91,12 @@ class Downloader:
         URL, and what `reserve` raises. Cancelling it closes the connection.
         """
         policy = self._policy
-        target = addresses.check_url(url, allowed_ports=policy.allowed_ports, allowed_private=policy.allowed_private)
+        target = addresses.check_url(
+            url,
+            allowed_ports=policy.allowed_ports,
+            allowed_private=policy.allowed_private,
+            allowed_hosts=policy.allowed_hosts,
+        )
         try:
             async with asyncio.timeout(policy.timeout_s) as deadline:
                 return await self._follow(target, deadline, reserve)
@@ -113,7 +118,11 @@ class Downloader:
             if not location:
                 raise DownloadFailed("The image's server redirects to nowhere", retryable=False)
             target = addresses.follow(
-                target, location, allowed_ports=policy.allowed_ports, allowed_private=policy.allowed_private
+                target,
+                location,
+                allowed_ports=policy.allowed_ports,
+                allowed_private=policy.allowed_private,
+                allowed_hosts=policy.allowed_hosts,
             )
         raise DownloadFailed(f"The image's server redirects more than {policy.max_redirects} times", retryable=False)
 

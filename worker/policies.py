@@ -17,7 +17,8 @@ class DownloadPolicy:
     """What may be downloaded, and how much it may cost.
 
     `timeout_s` covers look-ups, connections, redirects and the body. `allowed_private` are networks that may
-    be downloaded from although they are not public. `max_connections` are open at once, to any hosts.
+    be downloaded from although they are not public. `allowed_hosts`, as `addresses.parse_host` gives them, are all
+    that URLs may name; none allow every host. `max_connections` are open at once, to any hosts.
     """
 
     max_bytes: int
@@ -26,6 +27,7 @@ class DownloadPolicy:
     allowed_private: tuple[Network, ...]
     max_connections: int
     max_redirects: int = 3
+    allowed_hosts: tuple[str, ...] = ()
 
 
 def auth_policy(settings: Settings) -> AuthPolicy:
@@ -51,11 +53,14 @@ def auth_policy(settings: Settings) -> AuthPolicy:
 
 
 def download_policy(settings: Settings) -> DownloadPolicy:
-    """What may be downloaded; anything wider than the default is logged."""
+    """What may be downloaded; anything wider or narrower than the default is logged, a wider rule as a warning."""
     default = Settings()
-    if settings.allowed_private or settings.allowed_ports != default.allowed_ports:
-        log.warning(
-            "downloads_widened",
+    wider = settings.allowed_private or settings.allowed_ports - default.allowed_ports
+    if wider or settings.allowed_hosts or settings.allowed_ports != default.allowed_ports:
+        log_rules = log.warning if wider else log.event
+        log_rules(
+            "downloads_widened" if wider else "downloads_narrowed",
+            ALLOWED_IMAGE_HOSTS=list(settings.allowed_hosts),
             ALLOWED_PRIVATE_CIDRS=[str(network) for network in settings.allowed_private],
             ALLOWED_IMAGE_PORTS=sorted(settings.allowed_ports),
         )
@@ -64,5 +69,6 @@ def download_policy(settings: Settings) -> DownloadPolicy:
         timeout_s=settings.download_timeout_s,
         allowed_ports=settings.allowed_ports,
         allowed_private=settings.allowed_private,
+        allowed_hosts=settings.allowed_hosts,
         max_connections=settings.max_inflight_items,
     )

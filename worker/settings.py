@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from heimdex_clip.addresses import Network
 from heimdex_clip.encoder import runtimes
 from heimdex_clip.errors import SettingsError
+from worker.addresses import parse_host
 
 T = TypeVar("T")
 
@@ -61,6 +62,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 def _ports(value: str) -> frozenset[int]:
     """port numbers, separated by commas"""
     return frozenset(_whole(1, 65535)(part.strip()) for part in value.split(","))
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    """host names such as images.example.com (those below it are meant too) or IP addresses, separated by commas"""
+    # An empty entry is no slip to pass over: where all are, every host would be allowed.
+    return tuple(parse_host(part.strip()) for part in value.split(","))
 
 
 def _networks(value: str) -> tuple[Network, ...]:
@@ -153,6 +160,12 @@ class Settings:
     )
     allowed_ports: frozenset[int] = _env(
         "ALLOWED_IMAGE_PORTS", frozenset({80, 443}), _ports, "Ports that image URLs may name."
+    )
+    allowed_hosts: tuple[str, ...] = _env(
+        "ALLOWED_IMAGE_HOSTS",
+        (),
+        _hosts,
+        "Hosts that image URLs and redirects may name, each with all names below it; empty: every public host.",
     )
     allowed_private: tuple[Network, ...] = _env(
         "ALLOWED_PRIVATE_CIDRS",

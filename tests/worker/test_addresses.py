@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from yarl import URL
 
 from heimdex_clip.addresses import Network, refusal
-from heimdex_clip.errors import UrlRefused
+from heimdex_clip.errors import ClipError, UrlRefused
 from worker import addresses
 
 PORTS = frozenset({80, 443})
@@ -458,6 +459,104 @@ def test_any_text_is_accepted_or_refused_with_a_plain_line(url: str) -> None:
     assert verdict.raw_host
     assert str(verdict).isascii()
     assert verdict.user is verdict.password is None
+
+
+ALLOWED_HOSTS = ("example.com", "Images.Example.ORG.", "bücher.example", "minio", "8.8.8.8", "2606:4700:4700:0::1111")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/",
+        "http://EXAMPLE.com./",
+        "http://a.example.com/",
+        "http://a.b.example.com./",
+        "http://ａ.ｅｘａｍｐｌｅ。com/",
+        "http://images.example.org/",
+        "http://a.images.example.org/",
+        "http://xn--bcher-kva.example/",
+        "http://BÜCHER.example/",
+        "http://a.bücher.example/",
+        "http://minio/",
+        "http://8.8.8.8/",
+        "http://[::ffff:8.8.8.8]/",
+        "http://[2606:4700:4700::1111]/",
+    ],
+)
+def test_a_listed_host_and_those_below_it_are_allowed(url: str) -> None:
+    hosts = tuple(addresses.parse_host(text) for text in ALLOWED_HOSTS)
+    assert addresses.check_url(url, allowed_ports=PORTS, allowed_private=(), allowed_hosts=hosts) == _check(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://com/",
+        "http://example.org/",
+        "http://notexample.com/",
+        "http://example.com.evil.example/",
+        "http://example.comx/",
+        "http://example-com/",
+        "http://xexample.com./",
+        "http://org/",
+        "http://example.co/",
+        "http://xn--example.com-/",
+        "http://minio.example/",
+        "http://minio2/",
+        "http://8.8.4.4/",
+        "http://1.8.8.8.8.example/",
+        "http://[2606:4700:4700::1001]/",
+        "http://[::ffff:8.8.4.4]/",
+        "http://a.8.8.8.8/",
+        "http://examplе.com/",  # with a Cyrillic letter
+        "http://example.com@evil.example/",
+    ],
+)
+def test_a_host_that_is_not_listed_is_refused(url: str) -> None:
+    hosts = tuple(addresses.parse_host(text) for text in ALLOWED_HOSTS)
+    with pytest.raises(UrlRefused):
+        addresses.check_url(url, allowed_ports=PORTS, allowed_private=(), allowed_hosts=hosts)
+    current = _check("https://example.com/")
+    with pytest.raises(UrlRefused):
+        addresses.follow(current, url, allowed_ports=PORTS, allowed_private=(), allowed_hosts=hosts)
+
+
+def test_a_listed_address_must_still_be_public() -> None:
+    rules: dict[str, Any] = {"allowed_ports": PORTS, "allowed_hosts": ("127.0.0.1",)}
+    with pytest.raises(UrlRefused, match="loopback"):
+        addresses.check_url("http://127.0.0.1/", allowed_private=(), **rules)
+    loopback = (ipaddress.ip_network("127.0.0.0/8"),)
+    assert addresses.check_url("http://127.0.0.1/", allowed_private=loopback, **rules).host == "127.0.0.1"
+    with pytest.raises(UrlRefused, match="not among those"):
+        addresses.check_url("http://127.0.0.2/", allowed_private=loopback, **rules)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        ".",
+        ".example.com",
+        "*.example.com",
+        "example..com",
+        "example.com:80",
+        "http://example.com",
+        "example.com/a",
+        "10.0.0.0/8",
+        "127.1",
+        "0x7f.0.0.1",
+        "2130706433",
+        "[::1]",
+        "a b",
+        "user@example.com",
+        "a" * 64,
+        "exa\nmple",
+    ],
+)
+def test_what_is_no_host_is_not_listed(text: str) -> None:
+    with pytest.raises(ValueError, match=r".") as caught:
+        addresses.parse_host(text)
+    assert not isinstance(caught.value, ClipError)
 
 
 @given(st.ip_addresses(v=4))

@@ -576,6 +576,23 @@ async def test_a_redirect_that_is_not_allowed_is_not_followed(location: str) -> 
     assert len(server.requests) == 1
 
 
+async def test_only_listed_hosts_are_asked_and_redirects_lead_nowhere_else() -> None:
+    names = Names(images_test=[["127.0.0.1"]], cdn_images_test=[["127.0.0.1"]], other_test=[["127.0.0.1"]])
+    async with (
+        serve(lambda request: request.answer(b"abc")) as server,
+        serve(redirects(server.url("/b", host="other.test"))) as away,
+    ):
+        rules = policy(server, away, allowed_hosts=("images.test",))
+        for host in ("images.test", "cdn.images.test"):
+            assert await fetch(rules, server.url(host=host), resolver=names) == b"abc"
+        for url in (server.url(host="other.test"), server.url(), away.url(host="images.test")):
+            error = await failure(rules, url, resolver=names)
+            assert isinstance(error, UrlRefused)
+            assert "not among those" in error.message
+    assert len(server.requests) == 2
+    assert "other.test" not in names.lookups
+
+
 # ---- TLS ---------------------------------------------------------------------------------------
 
 

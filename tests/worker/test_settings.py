@@ -25,6 +25,7 @@ def test_values_are_read() -> None:
             "AUTH_TIME_WINDOW_SECONDS": "60",
             "ALLOWED_PRIVATE_CIDRS": "127.0.0.0/8, ::1/128",
             "ALLOWED_IMAGE_PORTS": "443",
+            "ALLOWED_IMAGE_HOSTS": "Example.com., bücher.example,8.8.8.8",
             "CLIP_MODEL_NAME": "ViT-L-14",
             "RUNPOD_ENDPOINT_ID": "abc",
             "WORKER_CONCURRENCY": "",
@@ -33,6 +34,7 @@ def test_values_are_read() -> None:
     assert read.auth_window_s == 60
     assert [str(network) for network in read.allowed_private] == ["127.0.0.0/8", "::1/128"]
     assert read.allowed_ports == {443}
+    assert read.allowed_hosts == ("example.com", "xn--bcher-kva.example", "8.8.8.8")
     assert read.folder == Path("models/ViT-L-14-openai")
     assert read.audience == "abc"
     assert read.concurrency == 512
@@ -50,6 +52,12 @@ def test_values_are_read() -> None:
         ("ALLOW_INSECURE_AUTH", "yes"),
         ("ALLOWED_PRIVATE_CIDRS", "10.0.0.1/8"),
         ("ALLOWED_IMAGE_PORTS", "80,"),
+        ("ALLOWED_IMAGE_HOSTS", ","),
+        ("ALLOWED_IMAGE_HOSTS", "example.com,"),
+        ("ALLOWED_IMAGE_HOSTS", "*.example.com"),
+        ("ALLOWED_IMAGE_HOSTS", "https://example.com"),
+        ("ALLOWED_IMAGE_HOSTS", "example.com example.org"),
+        ("ALLOWED_IMAGE_HOSTS", "10.0.0.0/8"),
         ("WORKER_RUNTIME", "gpu"),
         ("LOG_LEVEL", "verbose"),
         ("MODEL_MANIFEST_SHA256", "abc"),
