@@ -176,7 +176,9 @@ class _AddressRefused(OSError):
     """As an OSError, so that the connector goes on to the name's next address."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason)
+        # Not the reason: of several failures the connector passes on the first only where all read the same, and
+        # else one that says no more than "multiple exceptions".
+        super().__init__("an address that is not allowed")
         self.reason = reason
 
 
