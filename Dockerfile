@@ -1,11 +1,16 @@
 # syntax=docker/dockerfile:1
-# One image a lane: `docker buildx bake cpu|cuda|tensorrt`. See docs/performance.md for where each megabyte goes.
+# One image a lane: `docker buildx bake cpu|cuda|tensorrt|tensorrt-rtx`; LANES=tensorrt,cuda makes one of both, which takes
+# the best that its GPU can run. See docs/performance.md for where each megabyte goes.
 #
 # Slim, because the worker needs Python and certificates and no compiler; 3.12, because every package of the locks has
 # a wheel for it and it is maintained longer than 3.11. For a release give it by digest:
 #   --build-arg BASE=python@sha256:...
 ARG BASE=python:3.12-slim-trixie
-ARG LANE=cpu
+ARG LANES=cpu
+# 13, or 12 for the lane tensorrt on older drivers.
+ARG CUDA=13
+# Where engines come from: `given` (the model folder holds them, built where the GPU is) or `rtx` (built here, without one).
+ARG ENGINE=given
 
 # Named contexts take the place of these: `--build-context checkpoint=FOLDER` with weights.pt in it, and
 # `--build-context model=FOLDER`, a whole model folder with its engines.
@@ -38,12 +43,26 @@ RUN --mount=type=bind,from=checkpoint,target=/checkpoint \
     MODEL="${MODEL}" PRETRAINED="${PRETRAINED}" EXPORT_ARGS="${EXPORT_ARGS}" ALLOW_UNTRAINED="${ALLOW_UNTRAINED}" \
     sh docker/export.sh /model /given /checkpoint
 
-# ---- what the lane needs of it, and its libraries -----------------------------------------------------------------
+# ---- its engines --------------------------------------------------------------------------------------------------
+FROM export AS engine-given
+
+FROM export AS engine-rtx
+COPY requirements/engine.txt requirements/engine.txt
+RUN --mount=type=cache,target=/root/.cache/uv \
+    uv pip install --system --no-deps --require-hashes --link-mode copy -r requirements/engine.txt
+ARG ENGINE_SM=86,89,120
+RUN python -m export engine /model --flavour tensorrt-rtx --sm "${ENGINE_SM}"
+
+# hadolint ignore=DL3006
+FROM engine-${ENGINE} AS engine
+
+# ---- what the lanes need of it, and their libraries ---------------------------------------------------------------
 FROM tools AS libraries
-ARG LANE
+ARG LANES
+ARG CUDA
 COPY docker docker
 COPY requirements requirements
-RUN --mount=type=cache,target=/root/.cache/uv sh docker/install.sh "${LANE}" /site
+RUN --mount=type=cache,target=/root/.cache/uv sh docker/install.sh "${LANES}" /site "${CUDA}"
 COPY heimdex_clip /app/heimdex_clip
 COPY worker /app/worker
 RUN PYTHONPATH=/app:/site python docker/bytecode.py /app /site
@@ -54,22 +73,25 @@ COPY requirements requirements
 RUN --mount=type=cache,target=/root/.cache/uv sh docker/install.sh cpu /site
 
 FROM tools AS lane-model
-ARG LANE
-# Which engines: a glob of folders below the model's engines/, such as tensorrt-sm86.
-ARG ENGINES=tensorrt-sm*
+ARG LANES
+# Compute capabilities whose given engines to ship, such as 86,89.
+ARG SHIP_SM=all
 COPY docker docker
-RUN --mount=type=bind,from=export,source=/model,target=/model \
-    sh docker/model.sh "${LANE}" /model /models/model "${ENGINES}" \
+COPY heimdex_clip heimdex_clip
+RUN --mount=type=bind,from=engine,source=/model,target=/model \
+    sh docker/model.sh "${LANES}" /model /models/model "${SHIP_SM}" \
     && sha256sum /models/model/manifest.json > /models/manifest.sha256
 
 # ---- the image: libraries, then model, then code, by how seldom they change ---------------------------------------
 FROM ${BASE} AS runtime
-ARG LANE
+ARG LANES
+# What WORKER_RUNTIME is: the image's one lane. Where it has several, `auto` has to be given.
+ARG RUNTIME=${LANES}
 ARG ALLOW_UNTRAINED=
 ARG VERSION=0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="heimdex-clip" \
-    org.opencontainers.image.description="CLIP embedding worker, lane ${LANE}" \
+    org.opencontainers.image.description="CLIP embedding worker, lanes ${LANES}" \
     org.opencontainers.image.licenses="MIT" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${REVISION}"
@@ -85,7 +107,7 @@ ENV PYTHONPATH=/app:/site \
     RUNPOD_SKIP_AUTO_SYSTEM_CHECKS=true \
     RUNPOD_SKIP_GPU_CHECK=true \
     CLIP_MODEL_DIR=/models/model \
-    WORKER_RUNTIME=${LANE} \
+    WORKER_RUNTIME=${RUNTIME} \
     ALLOW_UNTRAINED_MODEL=${ALLOW_UNTRAINED:+1}
 COPY --from=libraries /site /site
 COPY --from=lane-model /models /models
@@ -93,7 +115,8 @@ COPY --from=libraries /app /app
 COPY docker/entrypoint.sh docker/healthcheck.py LICENSE /app/
 WORKDIR /app
 # The base has certificates of its own, so nothing is installed for them.
-RUN test -s /etc/ssl/certs/ca-certificates.crt
+RUN test -s /etc/ssl/certs/ca-certificates.crt \
+    && case "${WORKER_RUNTIME}" in *,*) echo "several LANES need RUNTIME=auto" >&2 && exit 1 ;; esac
 USER 65534:65534
 # The manifest that is baked, the code and the libraries, proven on the CPU: with the fp32 graphs, which a GPU image does
 # not ship, and ONNX Runtime from outside where the lane has none. Nothing of it stays in the image.

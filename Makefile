@@ -69,7 +69,7 @@ IMAGE_PYTHON ?=
 IMAGE_LANE ?= cpu
 IMAGE_NAME ?= heimdex-clip
 
-image:  ## build one image: IMAGE_LANE=cpu|cuda|tensorrt (needs docker buildx)
+image:  ## build one image: IMAGE_LANE=cpu|cuda|tensorrt|tensorrt-rtx|gpu (needs docker buildx)
 	NAME=$(IMAGE_NAME) REVISION=$$(git rev-parse HEAD) docker buildx bake --load $(IMAGE_LANE)
 
 push:  ## build it and push it: IMAGE_NAME=REGISTRY/NAME
@@ -95,6 +95,9 @@ lock:  ## write the hashed requirements files again from pyproject.toml
 	$(LOCK) --extra cpu --group worker $(call leave-out,docker/leave-out.txt) $(IMAGE_FROM)image-cpu.txt
 	$(LOCK) --extra gpu --group worker $(call leave-out,docker/leave-out.txt docker/leave-out-cuda.txt) $(IMAGE_FROM)image-cuda.txt
 	$(LOCK) --extra gpu --group worker $(call leave-out,docker/leave-out.txt docker/leave-out-tensorrt.txt) $(IMAGE_FROM)image-tensorrt.txt
+	$(LOCK) --extra gpu --group worker --group tensorrt-cuda12 $(call leave-out,docker/leave-out.txt docker/leave-out-tensorrt-cuda12.txt) $(IMAGE_FROM)image-tensorrt-cuda12.txt
+	$(LOCK) --extra gpu --group worker --group engine $(call leave-out,docker/leave-out.txt docker/leave-out-tensorrt-rtx.txt) $(IMAGE_FROM)image-tensorrt-rtx.txt
+	$(LOCK) --group pyproject.toml:engine -c requirements/dev.txt -o requirements/engine.txt
 
 clean:  ## remove what was built, models included
 	rm -rf .venv build dist reports models/*/ .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis

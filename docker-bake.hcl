@@ -1,4 +1,4 @@
-// docker buildx bake cpu|cuda|tensorrt
+// docker buildx bake cpu|cuda|tensorrt|tensorrt-rtx|gpu
 //
 //   docker buildx bake cuda --set '*.contexts.model=models/ViT-B-32-openai'         a folder that is exported already
 //   docker buildx bake cuda --set '*.contexts.checkpoint=FOLDER'                    FOLDER/weights.pt, no download
@@ -12,7 +12,9 @@ variable "MODEL" { default = "ViT-B-32" }
 variable "PRETRAINED" { default = "openai" }
 variable "EXPORT_ARGS" { default = "" }
 variable "ALLOW_UNTRAINED" { default = "" }
-variable "ENGINES" { default = "tensorrt-sm*" }
+variable "CUDA" { default = "13" }
+variable "ENGINE_SM" { default = "86,89,120" }
+variable "SHIP_SM" { default = "all" }
 
 group "default" { targets = ["cpu", "cuda"] }
 
@@ -25,7 +27,9 @@ target "lane" {
     PRETRAINED      = PRETRAINED
     EXPORT_ARGS     = EXPORT_ARGS
     ALLOW_UNTRAINED = ALLOW_UNTRAINED
-    ENGINES         = ENGINES
+    CUDA            = CUDA
+    ENGINE_SM       = ENGINE_SM
+    SHIP_SM         = SHIP_SM
     VERSION         = TAG
     REVISION        = REVISION
   }
@@ -34,17 +38,31 @@ target "lane" {
 target "cpu" {
   inherits = ["lane"]
   tags     = ["${NAME}:${TAG}-cpu"]
-  args     = { LANE = "cpu" }
+  args     = { LANES = "cpu" }
 }
 
 target "cuda" {
   inherits = ["lane"]
   tags     = ["${NAME}:${TAG}-cuda"]
-  args     = { LANE = "cuda" }
+  args     = { LANES = "cuda" }
 }
 
 target "tensorrt" {
   inherits = ["lane"]
   tags     = ["${NAME}:${TAG}-tensorrt"]
-  args     = { LANE = "tensorrt" }
+  args     = { LANES = "tensorrt" }
+}
+
+// Built without a GPU; compiles for the device at its first start.
+target "tensorrt-rtx" {
+  inherits = ["lane"]
+  tags     = ["${NAME}:${TAG}-tensorrt-rtx"]
+  args     = { LANES = "tensorrt-rtx", ENGINE = "rtx" }
+}
+
+// The engine where one fits the GPU, CUDA elsewhere.
+target "gpu" {
+  inherits = ["lane"]
+  tags     = ["${NAME}:${TAG}-gpu"]
+  args     = { LANES = "tensorrt,cuda", RUNTIME = "auto" }
 }

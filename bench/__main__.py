@@ -37,7 +37,9 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("--document", type=Path, help="docs/performance.md, to write the tables into")
     audit = commands.add_parser("image-audit", help="bill of materials, licences and known vulnerabilities")
     for command in (image, audit):
-        command.add_argument("--lane", action="append", choices=["cpu", "cuda", "tensorrt"], help="default: all three")
+        command.add_argument(
+            "--lane", action="append", choices=["cpu", "cuda", "tensorrt", "tensorrt-rtx"], help="default: all"
+        )
         command.add_argument("--python", type=Path, help="the image's interpreter (default: this one)")
     for command in (start, worker, gpu, image):
         command.add_argument("--model-dir", type=Path, default=_DEFAULT_MODEL, help=f"default {_DEFAULT_MODEL}")

@@ -14,8 +14,8 @@ from heimdex_clip.encoder import engines
 from heimdex_clip.errors import ModelError
 
 GB = 1000 * MB
-BUDGETS_GB = {"cpu": 1.05, "cuda": 1.75, "tensorrt": 0.9}
-"""Without the base image; the tensorrt lane's for one compute capability."""
+BUDGETS_GB = {"cpu": 1.05, "cuda": 1.75, "tensorrt": 0.9, "tensorrt-rtx": 0.9}
+"""Without the base image; a TensorRT engine counts once: RTX's is one for all its compute capabilities."""
 EARLIER_GB = 6.0
 """The image that this worker replaces."""
 MODEL_TIMES = 1.25
@@ -40,6 +40,8 @@ CANDIDATES = (
     Candidate("onnxruntime/capi/libonnxruntime_providers_cuda.so", "a build of our own with these operators alone"),
     Candidate("onnxruntime/capi/onnxruntime_pybind11_state*", "a build of our own with these operators alone"),
     Candidate("tensorrt_lean_libs/libnvinfer_lean.so.*", "the lane itself"),
+    Candidate("tensorrt_rtx_libs/libtensorrt_rtx.so.*", "the lane itself: runtime and compiler in one"),
+    Candidate("tensorrt_rtx_libs/libtensorrt_onnxparser_rtx.so.*", "the bindings link it"),
     Candidate("numpy.libs/*openblas*", "numpy links it; the worker multiplies no matrices with it"),
     Candidate("uvloop", "the HTTP door is faster with it; the queue does not use it"),
     Candidate("text.*", "an endpoint that embeds images alone; not the contract"),
@@ -86,7 +88,7 @@ def plans_by_estimate(model_dir: Path) -> list[Row]:
         size = sum(path.stat().st_size for path in model_dir.glob(f"{tower}.{engines.PRECISION}.onnx*"))
         if not size:
             raise ModelError(f"{model_dir} has no {engines.PRECISION} graph of the {tower} tower")
-        rows.append(Row("model", f"{tower}.plan, one compute capability", int(size * MODEL_TIMES), estimated=True))
+        rows.append(Row("model", f"{tower}.plan, one engine", int(size * MODEL_TIMES), estimated=True))
     return rows
 
 

@@ -52,9 +52,9 @@ async def replay(lane: str, model_dir: Path, folder: Path, *, python: Path) -> t
     _copy_code(image.app)
     search = f"{image.app}:{image.site}"
     await _run(str(python), "-S", "docker/bytecode.py", str(image.app), str(image.site), PYTHONPATH=search)
-    whole = lane != "tensorrt" or _has_engines(model_dir)
+    whole = not lane.startswith("tensorrt") or _has_engines(lane, model_dir)
     if whole:
-        await _run("sh", "docker/model.sh", lane, str(model_dir), str(image.model))
+        await _run("sh", "docker/model.sh", lane, str(model_dir), str(image.model), PYTHON=str(python))
     else:
         _copy_without_engines(model_dir, image.model)
     return image, whole
@@ -67,8 +67,8 @@ def _copy_code(app: Path) -> None:
         shutil.copy(ROOT / name, app)
 
 
-def _has_engines(model_dir: Path) -> bool:
-    return any(model_dir.glob("engines/tensorrt-sm*"))
+def _has_engines(lane: str, model_dir: Path) -> bool:
+    return any(model_dir.glob(f"engines/{lane}-sm*"))
 
 
 def _copy_without_engines(model_dir: Path, model: Path) -> None:

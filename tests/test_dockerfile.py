@@ -13,7 +13,8 @@ import pytest
 from dockerfile_parse import DockerfileParser
 
 ROOT = Path(__file__).parents[1]
-LANES = ("cpu", "cuda", "tensorrt")
+LANES = ("cpu", "cuda", "tensorrt", "tensorrt-rtx")
+LOCKS = (*LANES, "tensorrt-cuda12")
 
 
 class Instruction(TypedDict):
@@ -126,7 +127,7 @@ def test_the_runtimes_variables_are_the_workers() -> None:
     pairs = dict(pair.split("=", 1) for pair in " ".join(runtime("ENV")).split())
     assert pairs["RUNPOD_SERVERLESS"] == "1"
     assert pairs["RUNPOD_SKIP_AUTO_SYSTEM_CHECKS"] == pairs["RUNPOD_SKIP_GPU_CHECK"] == "true"
-    assert pairs["WORKER_RUNTIME"] == "${LANE}"
+    assert pairs["WORKER_RUNTIME"] == "${RUNTIME}"
     assert pairs["ALLOW_UNTRAINED_MODEL"] == "${ALLOW_UNTRAINED:+1}", "untrained weights only when they were asked for"
     assert pairs["PYTHONPATH"] == "/app:/site"
 
@@ -137,15 +138,33 @@ def test_no_argument_bakes_untrained_weights_by_itself() -> None:
     assert re.search(r'variable "ALLOW_UNTRAINED" *\{ *default = "" *\}', (ROOT / "docker-bake.hcl").read_text())
 
 
-def test_bake_has_a_target_a_lane_and_only_arguments_that_exist() -> None:
+def bake_targets() -> dict[str, dict[str, str]]:
+    """Target -> its own arguments."""
     bake = (ROOT / "docker-bake.hcl").read_text()
-    for lane in LANES:
-        declared_lane = re.search(rf'^target "{lane}" \{{.*?LANE = "(\w+)"', bake, re.MULTILINE | re.DOTALL)
-        assert declared_lane is not None
-        assert declared_lane[1] == lane
-    passed = set(re.findall(r"^    (\w+) += \w+$", bake, re.MULTILINE))
+    blocks = re.findall(r'^target "([\w-]+)" \{(.*?)^\}', bake, re.MULTILINE | re.DOTALL)
+    return {name: dict(re.findall(r'(\w+) = "([\w,-]+)"', block)) for name, block in blocks}
+
+
+def test_bake_has_a_target_a_lane_and_only_arguments_that_exist() -> None:
+    targets = bake_targets()
+    assert {targets[lane]["LANES"] for lane in LANES} == set(LANES)
+    shared = re.findall(r"^    (\w+) += \w+$", (ROOT / "docker-bake.hcl").read_text(), re.MULTILINE)
+    passed = {*shared, *(name for arguments in targets.values() for name in arguments if name.isupper())}
     declared = {one["value"].split("=")[0] for one in instructions() if one["instruction"] == "ARG"}
-    assert passed | {"LANE"} == declared
+    assert passed == declared
+
+
+def test_an_image_of_several_lanes_says_which_may_serve() -> None:
+    several = [arguments for arguments in bake_targets().values() if "," in arguments.get("LANES", "")]
+    assert [arguments["RUNTIME"] for arguments in several] == ["auto"]
+    assert "several LANES need RUNTIME=auto" in " ".join(runtime("RUN"))
+
+
+def test_every_choice_of_engine_has_its_stage() -> None:
+    (default,) = [one["value"] for one in instructions() if one["value"].startswith("ENGINE=")]
+    chosen = {default.removeprefix("ENGINE="), *(a["ENGINE"] for a in bake_targets().values() if "ENGINE" in a)}
+    assert chosen == {"given", "rtx"}
+    assert {f"engine-{choice}" for choice in chosen} <= stages().keys()
 
 
 # ---- the locks ---------------------------------------------------------------------------------------------
@@ -156,7 +175,7 @@ def names(path: Path) -> set[str]:
     return set(re.findall(r"^([a-z0-9][a-z0-9.-]*)(?===|\s*$|\s*#)", path.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("lane", LANES)
+@pytest.mark.parametrize("lane", LOCKS)
 def test_every_package_of_an_image_is_hashed_and_none_is_left_out(lane: str) -> None:
     lock = ROOT / "requirements" / f"image-{lane}.txt"
     pinned = re.findall(r"^[a-z0-9][^ ]*==", lock.read_text(), re.MULTILINE)
@@ -177,10 +196,14 @@ def test_images_install_the_versions_that_the_tests_run_with() -> None:
 
 
 def test_no_lane_installs_another_lanes_runtime() -> None:
-    runtimes = {"onnxruntime", "onnxruntime-gpu", "tensorrt-lean-cu13-libs", "nvidia-cublas"}
-    found = {lane: runtimes & names(ROOT / "requirements" / f"image-{lane}.txt") for lane in LANES}
+    runtimes = re.compile(r"onnxruntime(-gpu)?|tensorrt-.*-libs|nvidia-cublas")
+    found = {
+        lock: set(filter(runtimes.fullmatch, names(ROOT / "requirements" / f"image-{lock}.txt"))) for lock in LOCKS
+    }
     assert found == {
         "cpu": {"onnxruntime"},
         "cuda": {"onnxruntime-gpu", "nvidia-cublas"},
         "tensorrt": {"tensorrt-lean-cu13-libs"},
+        "tensorrt-rtx": {"tensorrt-rtx-cu13-libs"},
+        "tensorrt-cuda12": {"tensorrt-lean-cu12-libs"},
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import runpy
@@ -35,35 +36,80 @@ def run(*argv: str | Path, **environment: str) -> subprocess.CompletedProcess[st
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A model folder with every precision and two engines, by name."""
+    """A model folder with every precision and three engines, by name."""
     made = tiny_model.build(tmp_path / "whole")
-    for name in ("image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx", "image.fp32.onnx.data"):
+    engines = ("tensorrt-sm86", "tensorrt-sm89", "tensorrt-rtx-sm86-sm120")
+    added = ["image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx", "image.fp32.onnx.data"]
+    added += [f"engines/{engine}/image.plan" for engine in engines]
+    document = json.loads((made / "manifest.json").read_text())
+    for name in added:
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
         (made / name).write_bytes(b"x")
-    for engine in ("tensorrt-sm86", "tensorrt-sm89", "tensorrt-rtx-sm86"):
-        (made / "engines" / engine).mkdir(parents=True)
-        (made / "engines" / engine / "image.plan").write_bytes(b"x")
+        document["files"][name] = {"sha256": hashlib.sha256(b"x").hexdigest(), "bytes": 1}
+    (made / "manifest.json").write_text(json.dumps(document))
     return made
+
+
+CUDA = {"image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx"}
+SM86, SM89 = "engines/tensorrt-sm86/image.plan", "engines/tensorrt-sm89/image.plan"
+RTX = "engines/tensorrt-rtx-sm86-sm120/image.plan"
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["cpu"], {"image.fp32.onnx", "image.fp32.onnx.data", "text.fp32.onnx"}),
-        (["cuda"], {"image.fp16.onnx", "image.fp16.onnx.data", "text.fp16.onnx"}),
-        (["tensorrt"], {"engines/tensorrt-sm86/image.plan", "engines/tensorrt-sm89/image.plan"}),
-        (["tensorrt", "tensorrt-sm86"], {"engines/tensorrt-sm86/image.plan"}),
+        (["cuda"], CUDA),
+        (["tensorrt"], {SM86, SM89}),
+        (["tensorrt", "86"], {SM86}),
+        (["tensorrt", "89,86"], {SM86, SM89}),
+        (["tensorrt-rtx"], {RTX}),
+        (["tensorrt-rtx", "120"], {RTX}),
+        (["tensorrt,cuda", "86"], {SM86, *CUDA}),
     ],
 )
 def test_an_image_has_its_lanes_files_only(
     folder: Path, tmp_path: Path, arguments: list[str], expected: set[str]
 ) -> None:
-    lane, *engines = arguments
-    done = run("sh", "docker/model.sh", lane, folder, tmp_path / "image", *engines)
+    lanes, *capabilities = arguments
+    done = run("sh", "docker/model.sh", lanes, folder, tmp_path / "image", *capabilities, PYTHON=sys.executable)
     assert done.returncode == 0, done.stderr
     found = {
         path.relative_to(tmp_path / "image").as_posix() for path in (tmp_path / "image").rglob("*") if path.is_file()
     }
     assert found == {"manifest.json", "golden.npz", "tokenizer.json", *expected}
+
+
+@pytest.mark.parametrize("capability", ["8", "12", "90"])
+def test_an_image_without_the_engine_that_was_asked_for_is_not_made(
+    folder: Path, tmp_path: Path, capability: str
+) -> None:
+    done = run("sh", "docker/model.sh", "tensorrt", folder, tmp_path / "image", capability, PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert f"no tensorrt engine for sm {capability}" in done.stderr
+
+
+def test_an_engine_that_differs_from_the_manifest_ends_the_build(folder: Path, tmp_path: Path) -> None:
+    (folder / SM86).write_bytes(b"y")
+    done = run("sh", "docker/model.sh", "tensorrt", folder, tmp_path / "image", PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert "the manifest says" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_engine_that_the_manifest_does_not_know_ends_the_build(folder: Path, tmp_path: Path) -> None:
+    (folder / "engines/tensorrt-sm90").mkdir()
+    (folder / "engines/tensorrt-sm90/image.plan").write_bytes(b"x")
+    done = run("sh", "docker/model.sh", "tensorrt", folder, tmp_path / "image", PYTHON=sys.executable)
+    assert done.returncode == 1
+    assert "does not list engines/tensorrt-sm90/image.plan" in done.stderr
+
+
+@pytest.mark.parametrize(("lanes", "cuda"), [("cuda", "12"), ("tensorrt", "11"), ("cpu,none", "13")])
+def test_a_lane_without_a_build_for_that_cuda_is_named(tmp_path: Path, lanes: str, cuda: str) -> None:
+    done = run("sh", "docker/install.sh", lanes.split(",")[-1], tmp_path / "site", cuda)
+    assert done.returncode == 1
+    assert f"the lane {lanes.split(',')[-1]} has no build for CUDA {cuda}" in done.stderr
 
 
 def test_a_tensorrt_image_without_engines_is_not_made(folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,11 @@ from typing import Any
 
 from heimdex_clip.errors import LaneUnavailable
 
-_RUNTIMES = {"tensorrt": ("tensorrt_lean_bindings", "tensorrt_lean", "tensorrt"), "tensorrt-rtx": ("tensorrt_rtx",)}
+# The packages of the bindings come first: an image has them without those that only rename them.
+_RUNTIMES = {
+    "tensorrt": ("tensorrt_lean_bindings", "tensorrt_lean", "tensorrt"),
+    "tensorrt-rtx": ("tensorrt_rtx_bindings", "tensorrt_rtx"),
+}
 _BUILDERS = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
 _HOW_TO_GET = {
     "tensorrt": "pip install 'tensorrt==10.16.*' on a machine with the GPU to build for (3.7 GB)",
