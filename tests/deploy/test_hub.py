@@ -94,7 +94,7 @@ def test_both_are_of_the_hubs_form() -> None:
 
 def test_what_the_hub_builds_is_what_is_asked_to_run() -> None:
     # The hub builds the Dockerfile as it is, so its default lane decides.
-    default = re.search(r"^ARG LANE=(\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    default = re.search(r"^ARG LANES=(\w+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert default
     assert default[1] == "cpu"
     assert HUB["config"]["runsOn"] == "CPU"

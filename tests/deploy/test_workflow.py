@@ -39,8 +39,8 @@ def test_every_action_is_pinned() -> None:
 
 
 def test_every_image_target_is_built_and_every_job_ends() -> None:
-    targets = set(re.findall(r'^target "(\w+)"', (ROOT / "docker-bake.hcl").read_text(), re.MULTILINE)) - {"lane"}
-    assert set(JOBS["images"]["strategy"]["matrix"]["target"]) == targets == {"cpu", "cuda", "tensorrt"}
+    targets = set(re.findall(r'^target "([\w-]+)"', (ROOT / "docker-bake.hcl").read_text(), re.MULTILINE)) - {"lane"}
+    assert set(JOBS["images"]["strategy"]["matrix"]["target"]) == targets
     for job in JOBS.values():
         assert 0 < int(job["timeout-minutes"]) <= 60
 
