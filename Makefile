@@ -17,7 +17,10 @@ help:  ## list the targets
 
 setup: $(READY)  ## make .venv from the hashed lock (PyTorch brings its CUDA libraries: about 6 GB)
 
-$(READY): requirements/dev.txt requirements/bootstrap.txt pyproject.toml
+# The C extension that the encoder can do without; pip builds it where there is a compiler.
+EXTENSION_SOURCES := setup.py $(wildcard heimdex_clip/encoder/csrc/*)
+
+$(READY): requirements/dev.txt requirements/bootstrap.txt pyproject.toml $(EXTENSION_SOURCES)
 	@echo "==> setting up .venv (the first time downloads about 3 GB, which takes some minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it with PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

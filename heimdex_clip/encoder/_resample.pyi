@@ -1,0 +1,14 @@
+import numpy as np
+from numpy.typing import NDArray
+
+def variants() -> list[str]: ...
+def resize_crop(
+    source: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    resized_width: int,
+    resized_height: int,
+    left: int,
+    top: int,
+    variant: str,
+    /,
+) -> None: ...
