@@ -13,12 +13,15 @@ from heimdex_clip.encoder.runtimes.tensorrt import TensorRtLane
 from heimdex_clip.errors import LaneUnavailable, SettingsError
 
 
-def lanes(*, engine_cache: Path | None = None) -> tuple[Lane, ...]:
-    """Every lane, best first. `engine_cache` is where RTX keeps what it compiles, None to keep nothing."""
+def lanes(*, engine_cache: Path | None = None, cuda_graphs: bool = False) -> tuple[Lane, ...]:
+    """Every lane, best first. `engine_cache` is where RTX keeps what it compiles, None to keep nothing.
+
+    `cuda_graphs` has the GPU's lanes capture the fixed batch sizes: for measuring, until a GPU has told that it pays.
+    """
     return (
-        TensorRtLane("tensorrt"),
-        TensorRtLane("tensorrt-rtx", cache=engine_cache),
-        OrtCudaLane(),
+        TensorRtLane("tensorrt", cuda_graphs=cuda_graphs),
+        TensorRtLane("tensorrt-rtx", cache=engine_cache, cuda_graphs=cuda_graphs),
+        OrtCudaLane(cuda_graphs=cuda_graphs),
         OrtCpuLane(),
     )
 

@@ -1,4 +1,4 @@
-"""The CUDA driver's few calls that the GPU lanes need, over ctypes: what device is there, memory, one stream.
+"""The CUDA driver's few calls that the GPU lanes need, over ctypes: what device is there, memory, one stream, graphs.
 
 libcuda comes with the driver, so nothing is installed for it, and nothing is loaded before a lane asks.
 """
@@ -15,6 +15,8 @@ from heimdex_clip.errors import ClipError, LaneUnavailable
 _LIBRARY = "libcuda.so.1"
 _ATTRIBUTE_MAJOR, _ATTRIBUTE_MINOR = 75, 76
 _NON_BLOCKING = 1
+# Other threads may allocate meanwhile (a tower that is being opened); in global mode that would spoil the capture.
+_CAPTURE_OF_THIS_THREAD = 1
 _NAME_BYTES = 128
 _SUGGESTIONS = {
     100: "no GPU is visible to this process",
@@ -125,6 +127,40 @@ class Driver:
     def synchronize(self, stream: int) -> None:
         """Wait for the stream; an error of anything before in it, or a sticky one, is raised here."""
         self._check("cuStreamSynchronize", ctypes.c_void_p(stream))
+
+    def begin_capture(self, stream: int) -> None:
+        """From now on record what this thread puts into the stream, instead of running it."""
+        self._check("cuStreamBeginCapture_v2", ctypes.c_void_p(stream), _CAPTURE_OF_THIS_THREAD)
+
+    def end_capture(self, stream: int) -> int:
+        """The recorded graph; the stream runs what it is given again, also when this raises."""
+        graph = ctypes.c_void_p()
+        self._check("cuStreamEndCapture", ctypes.c_void_p(stream), ctypes.byref(graph))
+        return graph.value or 0
+
+    def instantiate(self, graph: int) -> int:
+        """A graph made ready for `launch`; it does not need the graph any more."""
+        executable = ctypes.c_void_p()
+        # cuda.h's cuGraphInstantiate since CUDA 12; the library's symbol of that name takes other arguments.
+        self._check(
+            "cuGraphInstantiateWithFlags",
+            ctypes.byref(executable),
+            ctypes.c_void_p(graph),
+            ctypes.c_ulonglong(0),
+        )
+        return executable.value or 0
+
+    def launch(self, executable: int, stream: int) -> None:
+        """Run all of a graph in the stream's order; returns at once."""
+        self._check("cuGraphLaunch", ctypes.c_void_p(executable), ctypes.c_void_p(stream))
+
+    def destroy_graph(self, graph: int) -> None:
+        """Give a recorded graph back."""
+        self._check("cuGraphDestroy", ctypes.c_void_p(graph))
+
+    def destroy_executable(self, executable: int) -> None:
+        """Give back what `instantiate` made, once the stream is through with it."""
+        self._check("cuGraphExecDestroy", ctypes.c_void_p(executable))
 
     def memory_bytes(self) -> tuple[int, int]:
         """Free and total memory of the device."""

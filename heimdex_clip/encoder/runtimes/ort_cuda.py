@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from heimdex_clip.encoder.manifest import Manifest
 from heimdex_clip.encoder.runtimes import cuda_driver
 from heimdex_clip.encoder.runtimes.base import Tower, TowerName
 from heimdex_clip.encoder.runtimes.cuda_driver import Driver
+from heimdex_clip.encoder.runtimes.ort_graphs import OrtGraphs
 from heimdex_clip.errors import LaneUnavailable, ModelError
 
 if TYPE_CHECKING:
@@ -24,15 +26,21 @@ _PROVIDER = "CUDAExecutionProvider"
 
 
 class OrtCudaLane:
-    """ONNX Runtime's CUDA execution provider. `driver` loads the CUDA driver."""
+    """ONNX Runtime's CUDA execution provider. `driver` loads the CUDA driver.
+
+    `cuda_graphs` has it capture the fixed batch sizes; the towers then take turns, and so does opening one.
+    """
 
     name = "cuda"
     precision: str = engines.PRECISION
     batch_sizes: tuple[int, ...] = FIXED_SIZES
     max_batch = FIXED_SIZES[-1]
 
-    def __init__(self, *, driver: Callable[[], Driver] = Driver.load) -> None:
+    def __init__(self, *, cuda_graphs: bool = False, driver: Callable[[], Driver] = Driver.load) -> None:
         self._driver = driver
+        self._cuda_graphs = cuda_graphs
+        self._graphs: dict[TowerName, OrtGraphs | str] = {}
+        self._alone = threading.Lock() if cuda_graphs else None
 
     def unavailable(self, manifest: Manifest) -> str | None:
         """Missing package, driver, GPU or graphs, or the CPU build of the package."""
@@ -58,34 +66,59 @@ class OrtCudaLane:
 
     def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
         """Load one graph onto the device. Raises LaneUnavailable."""
+        with self._alone or contextlib.nullcontext():
+            return self._open(folder / manifest.graph(tower, self.precision), manifest, tower)
+
+    def _open(self, graph: Path, manifest: Manifest, tower: TowerName) -> Tower:
         from heimdex_clip.encoder.runtimes.cuda_tower import CudaTower
         from heimdex_clip.encoder.runtimes.device_buffers import DeviceBuffers, text_lengths
 
-        graph = manifest.graph(tower, self.precision)
         buffers = DeviceBuffers(self._driver())
         _load_libraries()
-        session = open_session(folder / graph, _PROVIDER, provider_options(buffers.stream))
+        session, graphs = self._session(graph, buffers.stream, tower)
         return CudaTower(
             session,
             buffers,
             lengths=text_lengths(manifest.identity.tokenizer.context_length),
             dim=manifest.identity.embedding_dim,
+            graphs=graphs,
+            alone=self._alone,
         )
 
+    def _session(
+        self, graph: Path, stream: int, tower: TowerName
+    ) -> tuple[onnxruntime.InferenceSession, OrtGraphs | None]:
+        """A session that captures graphs where they are wanted and it can, else one that does not."""
+        if self._cuda_graphs:
+            try:
+                session = open_session(graph, _PROVIDER, provider_options(stream, cuda_graphs=True))
+            except LaneUnavailable as error:
+                self._graphs[tower] = f"none: {error}"
+            else:
+                self._graphs[tower] = graphs = OrtGraphs(session)
+                return session, graphs
+        return open_session(graph, _PROVIDER, provider_options(stream)), None
+
     def describe(self) -> dict[str, str]:
-        """Package version and device."""
+        """Package version and device, and what has become of the CUDA graphs where they are wanted."""
         import onnxruntime
 
-        return {"onnxruntime": onnxruntime.__version__, **self._driver().device().describe()}
+        graphs = {
+            f"cuda_graphs_{tower}": found if isinstance(found, str) else found.describe()
+            for tower, found in self._graphs.items()
+        }
+        return {"onnxruntime": onnxruntime.__version__, **self._driver().device().describe(), **graphs}
 
 
-def provider_options(stream: int) -> dict[str, str]:
+def provider_options(stream: int, *, cuda_graphs: bool = False) -> dict[str, str]:
     """The provider's options. The graph has no convolution, so cuDNN (over a gigabyte) is not loaded."""
+    captured = {"enable_cuda_graph": "1"} if cuda_graphs else {}
     return {
         "device_id": "0",
         "enable_cudnn": "0",
         "arena_extend_strategy": "kSameAsRequested",
         "user_compute_stream": str(stream),
+        **captured,
     }
 
 

@@ -12,6 +12,7 @@ from heimdex_clip.encoder.manifest import Manifest, read_checked
 from heimdex_clip.encoder.runtimes import cuda_driver, trt_api
 from heimdex_clip.encoder.runtimes.base import Tower, TowerName
 from heimdex_clip.encoder.runtimes.cuda_driver import Driver
+from heimdex_clip.encoder.runtimes.cuda_graphs import CudaGraphs
 from heimdex_clip.errors import ClipError, LaneUnavailable
 
 _TYPES = {"pixels": "UINT8", "ids": "INT64", "eot": "INT64", OUTPUT: "FLOAT"}
@@ -20,8 +21,8 @@ _TYPES = {"pixels": "UINT8", "ids": "INT64", "eot": "INT64", OUTPUT: "FLOAT"}
 class TensorRtLane:
     """Engines of one flavour: `tensorrt` on the lean runtime, or `tensorrt-rtx`.
 
-    `cache` is the folder where RTX keeps what it compiles, None to keep nothing. `driver` and `api` load what
-    the lane stands on.
+    `cache` is the folder where RTX keeps what it compiles, None to keep nothing. `cuda_graphs` captures the fixed
+    batch sizes, `tensorrt` through the driver, RTX by itself. `driver` and `api` load what the lane stands on.
     """
 
     precision: str = engines.PRECISION
@@ -33,12 +34,15 @@ class TensorRtLane:
         flavour: str,
         *,
         cache: Path | None = None,
+        cuda_graphs: bool = False,
         driver: Callable[[], Driver] = Driver.load,
         api: Callable[[str], Any] = trt_api.runtime,
         missing: Callable[[str], str | None] = trt_api.missing_runtime,
     ) -> None:
         self.name = flavour
         self._cache = cache
+        self._cuda_graphs = cuda_graphs
+        self._graphs: dict[TowerName, CudaGraphs] = {}
         self._driver = driver
         self._api = api
         self._missing = missing
@@ -83,22 +87,31 @@ class TensorRtLane:
         cache = None
         if self._cache is not None and self.name == "tensorrt-rtx":
             cache = RuntimeCache(trt_api.cache_file(self._cache, entry.sha256, trt, device.name))
+        buffers = DeviceBuffers(driver)
+        if own := self._cuda_graphs and self.name == "tensorrt":
+            self._graphs[tower] = CudaGraphs(driver, buffers.stream)
+        by_rtx = self._cuda_graphs and not own
         context = manifest.identity.tokenizer.context_length
         return TensorRtTower(
             engine,
-            DeviceBuffers(driver),
+            buffers,
             profiles=plan.profiles,
             inputs=inputs,
             lengths=text_lengths(context),
             dim=manifest.identity.embedding_dim,
             cache=cache,
             keep=keep,
+            graphs=self._graphs[tower] if own else None,
+            strategy=trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE if by_rtx else None,
         )
 
     def describe(self) -> dict[str, str]:
-        """Versions and device."""
+        """Versions and device, and what has become of the CUDA graphs where they are wanted."""
         trt = self._api(self.name)
-        return {trt.__name__: str(trt.__version__), **self._driver().device().describe()}
+        found = {trt.__name__: str(trt.__version__), **self._driver().device().describe()}
+        if self._cuda_graphs and self.name == "tensorrt-rtx":
+            found["cuda_graphs"] = "by TensorRT-RTX"
+        return found | {f"cuda_graphs_{tower}": graphs.describe() for tower, graphs in self._graphs.items()}
 
 
 def _check(engine: Any, manifest: Manifest, tower: TowerName, plan: Plan) -> tuple[str, ...]:

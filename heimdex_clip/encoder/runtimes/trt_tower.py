@@ -1,4 +1,7 @@
-"""One deserialised engine as a tower: a context for each profile, buffers on both sides, one stream."""
+"""One deserialised engine as a tower: a context for each profile, buffers on both sides, one stream.
+
+With CUDA graphs each fixed shape has a context of its own, since a graph is bound to what its context holds.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heimdex_clip.encoder import recovery
-from heimdex_clip.encoder.engines import OUTPUT, Sizes
+from heimdex_clip.encoder.engines import FIXED_SIZES, OUTPUT, Sizes
+from heimdex_clip.encoder.runtimes.cuda_graphs import CudaGraphs, Shapes
 from heimdex_clip.encoder.runtimes.device_buffers import DeviceBuffers, pad_length
 from heimdex_clip.errors import ClipError
 
@@ -56,7 +60,8 @@ class RuntimeCache:
 class TensorRtTower:
     """Runs batches of any size: each in the narrowest profile that holds it, more than the largest in parts.
 
-    `keep` is what must live as long as the engine. `lengths` are those that texts are padded to.
+    `keep` is what must live as long as the engine. `lengths` are those that texts are padded to. `graphs` captures
+    the fixed sizes, None to launch kernel by kernel; `strategy` is RTX's own way of capturing, None for its default.
     """
 
     def __init__(
@@ -70,6 +75,8 @@ class TensorRtTower:
         dim: int,
         cache: RuntimeCache | None,
         keep: object,
+        graphs: CudaGraphs | None = None,
+        strategy: Any = None,
     ) -> None:
         self.buffers = buffers
         self._engine = engine
@@ -79,8 +86,10 @@ class TensorRtTower:
         self._dim = dim
         self._cache = cache
         self._keep = keep
-        self._contexts: dict[int, Any] = {}
-        self._shapes_seen: set[tuple[tuple[int, ...], ...]] = set()
+        self._graphs = graphs
+        self._strategy = strategy
+        self._contexts: dict[tuple[int, Shapes], Any] = {}
+        self._shapes_seen: set[Shapes] = set()
 
     def __call__(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
         try:
@@ -99,34 +108,53 @@ class TensorRtTower:
             yield tuple(part[start : start + largest] for part in inputs)
 
     def _run(self, *inputs: NDArray[np.generic]) -> NDArray[np.float32]:
-        rows, stream = len(inputs[0]), self.buffers.stream
-        context = self._context(rows)
-        for name, array in zip(self._inputs, inputs, strict=True):
-            context.set_tensor_address(name, self.buffers.send(name, array))
-            context.set_input_shape(name, array.shape)
-        context.set_tensor_address(OUTPUT, self.buffers.room(OUTPUT, rows * self._dim * 4))
-        if not context.execute_async_v3(stream):
-            # It says no more than "failed"; the stream knows whether the device is lost.
-            self.buffers.driver.synchronize(stream)
-            raise RuntimeError("execution refused")
+        rows = len(inputs[0])
+        shapes = tuple(array.shape for array in inputs)
+        graphs = self._graphs if rows in FIXED_SIZES else None
+        context = self._context(rows, shapes if graphs else ())
+        sent = tuple(self.buffers.send(name, array) for name, array in zip(self._inputs, inputs, strict=True))
+        addresses = (*sent, self.buffers.room(OUTPUT, rows * self._dim * 4))
+        if graphs is None or not graphs.launch(shapes, addresses):
+            self._execute(context, shapes, addresses)
         vectors = self.buffers.fetch(OUTPUT, (rows, self._dim))
-        self._keep_compiled(tuple(array.shape for array in inputs))
+        if graphs is not None:
+            graphs.capture(shapes, lambda: bool(context.execute_async_v3(self.buffers.stream)))
+        self._keep_compiled(shapes)
         return vectors
 
-    def _context(self, rows: int) -> Any:
+    def _execute(self, context: Any, shapes: Shapes, addresses: tuple[int, ...]) -> None:
+        for name, pointer in zip((*self._inputs, OUTPUT), addresses, strict=True):
+            context.set_tensor_address(name, pointer)
+        for name, shape in zip(self._inputs, shapes, strict=True):
+            context.set_input_shape(name, shape)
+        if not context.execute_async_v3(self.buffers.stream):
+            # It says no more than "failed"; the stream knows whether the device is lost.
+            self.buffers.driver.synchronize(self.buffers.stream)
+            raise RuntimeError("execution refused")
+
+    def _context(self, rows: int, shapes: Shapes) -> Any:
+        """The context of the narrowest profile that holds `rows`; one of their own for `shapes` that have a graph."""
         fitting = [index for index, (low, _, high) in enumerate(self._profiles) if low <= rows <= high]
         index = min(fitting, key=lambda fit: self._profiles[fit][2] - self._profiles[fit][0])
-        if index not in self._contexts:
-            config = () if self._cache is None else (self._cache.configure(self._engine),)
-            context = self._engine.create_execution_context(*config)
+        if (index, shapes) not in self._contexts:
+            context = self._engine.create_execution_context(*self._configuration())
             if context is None:
                 raise recovery.OutOfDeviceMemory("The device is out of memory (execution context)")
             if not context.set_optimization_profile_async(index, self.buffers.stream):
                 raise RuntimeError("profile refused")
-            self._contexts[index] = context
-        return self._contexts[index]
+            self._contexts[index, shapes] = context
+        return self._contexts[index, shapes]
 
-    def _keep_compiled(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+    def _configuration(self) -> tuple[Any, ...]:
+        """RTX's runtime configuration, where anything in it differs from the default."""
+        if self._cache is None and self._strategy is None:
+            return ()
+        config = self._engine.create_runtime_config() if self._cache is None else self._cache.configure(self._engine)
+        if self._strategy is not None:
+            config.cuda_graph_strategy = self._strategy
+        return (config,)
+
+    def _keep_compiled(self, shapes: Shapes) -> None:
         """A shape's first run may have compiled something."""
         if self._cache is not None and shapes not in self._shapes_seen:
             self._shapes_seen.add(shapes)

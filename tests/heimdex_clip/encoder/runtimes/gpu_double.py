@@ -7,8 +7,9 @@ address, or a matrix product on what was sent.
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,15 +20,27 @@ from numpy.typing import NDArray
 from heimdex_clip.encoder.engines import OUTPUT
 from heimdex_clip.encoder.runtimes.cuda_driver import Driver
 
+Work = tuple[tuple[int, ...], Callable[[], None]]
+_FORBIDDEN_IN_CAPTURE = ("cuMemAlloc_v2", "cuMemAllocHost_v2", "cuMemFree_v2", "cuMemFreeHost", "cuStreamSynchronize")
+
 
 class HostCuda:
-    """libcuda's functions, called as ctypes would call them. `fail` gives a call's name the code that it returns."""
+    """libcuda's functions, called as ctypes would call them. `fail` gives a call's name the code that it returns.
+
+    While the stream captures, what it is given is `put` aside, and the calls that CUDA forbids then spoil the capture.
+    A graph runs again what was put into it, and only on memory that is still there.
+    """
 
     def __init__(self, *, capability: int = 86, fail: dict[str, int] | None = None) -> None:
         self.capability = capability
         self.fail = fail or {}
         self.memory: dict[int, Any] = {}
         self.calls: list[str] = []
+        self.capturing: list[Work] | None = None
+        self.graphs: dict[int, list[Work]] = {}
+        self.executables: dict[int, list[Work]] = {}
+        self.spoilt = False
+        self._handles = itertools.count(1000)
 
     def __getattr__(self, name: str) -> Callable[..., int]:
         if not name.startswith("cu"):
@@ -37,8 +50,11 @@ class HostCuda:
             self.calls.append(name)
             if name in self.fail:
                 return self.fail[name]
-            getattr(self, f"_{name}", lambda *_: None)(*arguments)
-            return 0
+            if self.capturing is not None and name in _FORBIDDEN_IN_CAPTURE:
+                self.spoilt = True
+                return 900
+            found: int | None = getattr(self, f"_{name}", lambda *_: None)(*arguments)
+            return found or 0
 
         return call
 
@@ -78,6 +94,46 @@ class HostCuda:
     def _cuMemGetInfo_v2(self, free: Any, total: Any) -> None:  # noqa: N802
         free._obj.value, total._obj.value = 3, 5
 
+    def put(self, addresses: Iterable[int], run: Callable[[], None]) -> None:
+        """What the stream is to do with the memory at `addresses`: now, or whenever the graph runs."""
+        if self.capturing is None:
+            run()
+        else:
+            self.capturing.append((tuple(addresses), run))
+
+    def _cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:  # noqa: N802
+        assert (stream.value, mode) == (7, 1)
+        self.capturing, self.spoilt = [], False
+        return 0
+
+    def _cuStreamEndCapture(self, _stream: Any, graph: Any) -> int:  # noqa: N802
+        captured, self.capturing = self.capturing, None
+        if captured is None or self.spoilt:
+            return 901
+        graph._obj.value = next(self._handles)
+        self.graphs[graph._obj.value] = captured
+        return 0
+
+    def _cuGraphInstantiateWithFlags(self, executable: Any, graph: Any, flags: Any) -> int:  # noqa: N802
+        assert flags.value == 0
+        executable._obj.value = next(self._handles)
+        self.executables[executable._obj.value] = self.graphs[graph.value]
+        return 0
+
+    def _cuGraphLaunch(self, executable: Any, stream: Any) -> int:  # noqa: N802
+        assert stream.value == 7
+        for addresses, run in self.executables[executable.value]:
+            if not set(addresses) <= set(self.memory):
+                return 700
+            run()
+        return 0
+
+    def _cuGraphDestroy(self, graph: Any) -> None:  # noqa: N802
+        del self.graphs[graph.value]
+
+    def _cuGraphExecDestroy(self, executable: Any) -> None:  # noqa: N802
+        del self.executables[executable.value]
+
     def driver(self) -> Driver:
         """A driver on this library."""
         return Driver(self)
@@ -87,16 +143,23 @@ TYPES = {"pixels": np.uint8, "ids": np.int64, "eot": np.int64}
 
 
 class FakeTensorRt:
-    """TensorRT's module. A plan is JSON: `inputs` {name: [[min, opt, max] of each profile]}, `types`, `dim`."""
+    """TensorRT's module. A plan is JSON: `inputs` {name: [[min, opt, max] of each profile]}, `types`, `dim`.
+
+    `library` is the GPU that its contexts put their work on.
+    """
 
     __name__ = "tensorrt_double"
     __version__ = "10.16.1"
+    CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole graph")
 
     class ILogger:
         Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1, WARNING=2)
 
-    def __init__(self, towers: dict[str, Callable[..., NDArray[np.float32]]] | None = None) -> None:
+    def __init__(
+        self, towers: dict[str, Callable[..., NDArray[np.float32]]] | None = None, library: HostCuda | None = None
+    ) -> None:
         self.towers = towers or {}
+        self.library = library or HostCuda()
         self.loaded: list[bytes] = []
         self.runtime_error = ""
         self.contexts: list[FakeContext] = []
@@ -130,6 +193,7 @@ class FakeEngine:
         self.num_io_tensors = len(self.names)
         self.num_optimization_profiles = len(next(iter(self.inputs.values())))
         self.runtime_caches: list[FakeCache] = []
+        self.configurations: list[Any] = []
 
     def get_tensor_name(self, index: int) -> str:
         name: str = self.names[index]
@@ -147,6 +211,7 @@ class FakeEngine:
 
     def create_execution_context(self, config: Any = None) -> FakeContext:
         context = FakeContext(self)
+        self.configurations.append(config)
         self.trt.contexts.append(context)
         return context
 
@@ -168,6 +233,7 @@ class FakeContext:
         self.engine = engine
         self.profile = -1
         self.runs: list[tuple[int, ...]] = []
+        self.enqueued = 0
         self.refuses = False
         self.addresses: dict[str, int] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
@@ -185,11 +251,17 @@ class FakeContext:
     def execute_async_v3(self, stream: int) -> bool:
         if self.refuses:
             return False
-        inputs = [_array(self.addresses[name], self.shapes[name], TYPES[name]) for name in self.engine.inputs]
-        self.runs.append(inputs[0].shape)
-        tower = self.engine.trt.towers["image" if "pixels" in self.engine.inputs else "text"]
-        out = _array(self.addresses[OUTPUT], (len(inputs[0]), self.engine.dim), np.float32)
-        out[:] = tower(*inputs)
+        self.enqueued += 1
+        addresses, shapes = dict(self.addresses), dict(self.shapes)
+
+        def run() -> None:
+            inputs = [_array(addresses[name], shapes[name], TYPES[name]) for name in self.engine.inputs]
+            self.runs.append(inputs[0].shape)
+            tower = self.engine.trt.towers["image" if "pixels" in self.engine.inputs else "text"]
+            out = _array(addresses[OUTPUT], (len(inputs[0]), self.engine.dim), np.float32)
+            out[:] = tower(*inputs)
+
+        self.engine.trt.library.put(addresses.values(), run)
         return True
 
 

@@ -55,8 +55,9 @@ def write(folder: Path, changes: dict[str, object] | None = None, *, parity: Par
     replace(model, files={**model.files, **files}, engines={"tensorrt-sm86": engine}).save(folder)
 
 
-def double(folder: Path) -> FakeTensorRt:
-    return FakeTensorRt({"image": open_graph(folder / tiny_model.IMAGE), "text": open_graph(folder / tiny_model.TEXT)})
+def double(folder: Path, library: HostCuda | None = None) -> FakeTensorRt:
+    towers = {"image": open_graph(folder / tiny_model.IMAGE), "text": open_graph(folder / tiny_model.TEXT)}
+    return FakeTensorRt(towers, library)
 
 
 def lane(trt: FakeTensorRt, library: HostCuda | None = None, **options: Any) -> TensorRtLane:
@@ -238,6 +239,76 @@ def rtx_folder(folder: Path) -> None:
     model: Manifest = manifest.load(folder)
     (engine,) = model.engines.values()
     replace(model, engines={"rtx": replace(engine, flavour="tensorrt-rtx")}).save(folder)
+
+
+def test_with_cuda_graphs_every_later_run_of_a_fixed_size_is_one_launch(folder: Path) -> None:
+    library = HostCuda()
+    trt, stored = double(folder, library), golden.load(folder)
+    found = lane(trt, library, cuda_graphs=True)
+    tower = found.open(folder, manifest.load(folder), "image")
+    for rows in (2, 1, 2, 1, 1, 2):
+        np.testing.assert_allclose(tower(stored.pixels[:rows]), stored.image_embeddings[:rows], rtol=1e-4)
+    assert library.calls.count("cuGraphLaunch") == 4
+    assert [context.enqueued for context in trt.contexts] == [2, 2]  # a plain run and the capture each
+    assert found.describe()["cuda_graphs_image"] == "2 captured"
+    assert tower(stored.pixels[:3]).shape == (3, 5)  # no fixed size
+    assert found.describe()["cuda_graphs_image"] == "2 captured"
+
+
+def test_without_cuda_graphs_nothing_is_captured(folder: Path) -> None:
+    library = HostCuda()
+    found = lane(double(folder, library), library)
+    found.open(folder, manifest.load(folder), "image")(golden.load(folder).pixels[:1])
+    assert not [call for call in library.calls if "Graph" in call or "Capture" in call]
+    assert not [key for key in found.describe() if "graph" in key]
+
+
+def test_a_buffer_that_grows_takes_its_graphs_along(folder: Path) -> None:
+    library = HostCuda()
+    trt, model = double(folder, library), manifest.load(folder)
+    tower, plain = lane(trt, library, cuda_graphs=True).open(folder, model, "text"), trt.towers["text"]
+    short = np.ones((1, 8), np.int64), np.array([3], np.int64)
+    long = np.ones((4, 16), np.int64), np.array([3, 4, 5, 6], np.int64)
+    for inputs in (short, short, long, long, short, short):
+        np.testing.assert_allclose(tower(*inputs), plain(*inputs), rtol=1e-5)
+    assert library.calls.count("cuGraphExecDestroy") == 1
+    assert len(library.executables) == 2
+    assert library.calls.count("cuGraphLaunch") == 3
+    assert len({(context.profile, tuple(context.shapes.items())) for context in trt.contexts}) == 2
+
+
+def test_a_shape_that_cannot_be_captured_is_served_without(folder: Path) -> None:
+    library = HostCuda(fail={"cuGraphInstantiateWithFlags": 801})
+    stored, found = golden.load(folder), lane(double(folder, library), library, cuda_graphs=True)
+    tower = found.open(folder, manifest.load(folder), "image")
+    for _ in range(3):
+        np.testing.assert_allclose(tower(stored.pixels[:1]), stored.image_embeddings[:1], rtol=1e-4)
+    assert library.calls.count("cuStreamBeginCapture_v2") == 1
+    assert found.describe()["cuda_graphs_image"].startswith("0 captured; not 1x8x8x3: The encoder failed (CUDA error 8")
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_rtx_captures_by_itself(tiny: Path, tmp_path: Path, cached: bool) -> None:
+    rtx_folder(tiny)
+    library = HostCuda()
+    trt = double(tiny, library)
+    found = lane(trt, library, flavour="tensorrt-rtx", cuda_graphs=True, cache=tmp_path / "cache" if cached else None)
+    tower = found.open(tiny, manifest.load(tiny), "image")
+    pixels = golden.load(tiny).pixels[:1]
+    tower(pixels)
+    tower(pixels)
+    (context,) = trt.contexts
+    (config,) = context.engine.configurations
+    assert config.cuda_graph_strategy == trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    assert "cuStreamBeginCapture_v2" not in library.calls
+    assert found.describe()["cuda_graphs"] == "by TensorRT-RTX"
+
+
+def test_rtx_has_the_strategy_that_the_lane_sets() -> None:
+    """Of the package itself: the double's names are TensorRT-RTX's."""
+    rtx = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX has wheels for x86_64 only")
+    assert rtx.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE != rtx.CudaGraphStrategy.DISABLED
+    assert isinstance(rtx.IRuntimeConfig.cuda_graph_strategy, property)
 
 
 def test_real_tensorrt_answers_a_plan_it_cannot_load_with_one_line() -> None:
