@@ -89,6 +89,13 @@ def follow(
     return target
 
 
+def host_of(url: str) -> str:
+    """A URL's host as a key to count by, "" where there is none; says nothing of whether the URL is allowed."""
+    form = _FORM.fullmatch(url)
+    place = _PORT.fullmatch(form["authority"]) if form else None
+    return place["host"].lower().removesuffix(".") if place else ""
+
+
 def parse_host(text: str) -> str:
     """One host of ALLOWED_IMAGE_HOSTS as `check_url` compares it: a name, which also stands for those below it, in
     ASCII and lower case without a dot at its end, or an IP address, which stands for itself.
@@ -132,7 +139,7 @@ def _check_host(host: str, allowed_private: Collection[Network]) -> str:
     """The host in ASCII and lower case; brackets stay around an IPv6 address."""
     if host.startswith("["):
         _check_literal(host[1:-1], IPv6Address, allowed_private)
-        return host
+        return host.lower()
     try:
         name = _ascii_name(host)
     except ValueError:

@@ -17,7 +17,8 @@ from heimdex_clip.contract import Embedding, ImageData, ImageUrl, Item, Rejected
 from heimdex_clip.encoder.encoder import Encoder
 from heimdex_clip.errors import ClipError, DeadlineExceeded, ImageTooLarge, InferenceFailed, Internal, SetupError
 from worker import log
-from worker.admission import Admission, WeightedSemaphore
+from worker.addresses import host_of
+from worker.admission import HOST_SHARE, Admission, WeightedSemaphore
 from worker.batcher import Batching, Device, MicroBatcher, Timed
 from worker.download import Downloader
 from worker.observer import Observer, counting
@@ -62,7 +63,7 @@ class Pipeline:
         self._downloader = downloader
         # Half of the budget each: an item holds its download while it waits to be decoded, so one common
         # pool could fill up with downloads that all wait for each other's room.
-        self._download_bytes = WeightedSemaphore(settings.max_inflight_bytes // 2)
+        self._download_bytes = WeightedSemaphore(settings.max_inflight_bytes // 2, share=HOST_SHARE)
         self.decode = Decoder(
             size=encoder.image_size,
             max_pixels=settings.max_image_pixels,
@@ -91,7 +92,7 @@ class Pipeline:
         if isinstance(item, Rejected):
             return item.error
         try:
-            async with asyncio.timeout_at(deadline), self._admission.slot():
+            async with asyncio.timeout_at(deadline), self._admission.slot(_host(item)):
                 stages.mark("wait_ms", stages.started)
                 encoded = await self._encode(item, stages, deadline)
         except TimeoutError:
@@ -129,11 +130,11 @@ class Pipeline:
                 )
             yield source.data
             return
-        held = 0
+        held, host = 0, host_of(source.url)
 
         async def reserve(size: int) -> None:
             nonlocal held
-            held = await self._download_bytes.acquire(size)
+            held = await self._download_bytes.acquire(size, host)
 
         try:
             started = time.perf_counter()
@@ -141,7 +142,7 @@ class Pipeline:
             stages.mark("download_ms", started)
             yield data
         finally:
-            self._download_bytes.release(held)
+            self._download_bytes.release(held, host)
 
     async def _text_tower(self) -> None:
         """Wait until texts can be embedded; the first one may have to load the tower."""
@@ -168,6 +169,10 @@ class Pipeline:
             timings=stages.finish(),
             truncated=encoded.truncated,
         )
+
+
+def _host(item: Item) -> str:
+    return host_of(item.source.url) if isinstance(item.source, ImageUrl) else ""
 
 
 def ms_since(started: float) -> float:

@@ -94,3 +94,55 @@ def test_thread_gate_bounds_what_is_held() -> None:
         thread.join(10)
         assert not thread.is_alive()
     assert 0 < peak <= 100
+
+
+async def test_one_key_cannot_take_everything_and_others_pass_its_waiters() -> None:
+    room = WeightedSemaphore(8, share=3 / 4)
+    for _ in range(6):
+        await room.acquire(1, "slow")
+    late = asyncio.create_task(room.acquire(1, "slow"))
+    await asyncio.sleep(0)
+    assert not late.done()
+    assert await room.acquire(1, "other") == 1
+    assert await room.acquire(1) == 1
+    assert (room.held, late.done()) == (8, False)
+    room.release(1)
+    await asyncio.sleep(0)
+    assert not late.done()  # there is room, but not for this key
+    room.release(1, "slow")
+    assert await late == 1
+    for _ in range(6):
+        room.release(1, "slow")
+    room.release(1, "other")
+    assert room.held == 0
+
+
+async def test_the_first_of_a_key_may_be_heavier_than_its_share() -> None:
+    room = WeightedSemaphore(8, share=1 / 2)
+    assert await room.acquire(8, "slow") == 8
+    waiting = asyncio.create_task(room.acquire(1, "slow"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    room.release(8, "slow")
+    assert await waiting == 1
+
+
+async def test_a_key_without_holders_is_forgotten() -> None:
+    room = WeightedSemaphore(8, share=1 / 2)
+    for n in range(100):
+        room.release(await room.acquire(1, f"host-{n}"), f"host-{n}")
+    assert not room._key_held
+    assert not room._waiting
+
+
+async def test_a_waiter_cancelled_in_the_same_step_as_a_release_takes_nothing() -> None:
+    room = WeightedSemaphore(1)
+    held = await room.acquire(1)
+    waiting = asyncio.create_task(room.acquire(1))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    room.release(held)
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert room.held == 0
+    assert await room.acquire(1) == 1
