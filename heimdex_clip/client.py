@@ -22,15 +22,10 @@ if TYPE_CHECKING:
     from heimdex_clip.disabled import AsyncDisabledClient, DisabledClient
 
 
-class ClipClient:
-    """Blocking client of a RunPod endpoint; threads may share one. Close it, or use it in a ``with`` statement.
+class _Client:
+    """What both clients are made of: the way to a backend. The subclass adds who walks it."""
 
-    `endpoint_id` and `api_key` are RunPod's, `secret` is the worker's, under the name `kid` ("default").
-    `timeout_s` is the deadline of a call, all retries included; `attempt_timeout_s` is how long a worker may
-    have a job before it is taken for lost and submitted again. `auth_version` 1 signs only the image's URL,
-    for workers that know no other. `expected_digest`, when given, is the model_digest that every vector must have.
-    Raises SettingsError for a value that cannot be used. `from_env` makes a client of any backend.
-    """
+    _router: Router
 
     def __init__(
         self,
@@ -45,19 +40,49 @@ class ClipClient:
         auth_version: int = 2,
         expected_digest: str = "",
     ) -> None:
-        self._open(
-            _to_runpod(
-                endpoint_id,
-                secret,
-                api_key=api_key,
-                kid=kid,
-                base_url=base_url,
-                timeout_s=timeout_s,
-                attempt_timeout_s=attempt_timeout_s,
-                auth_version=auth_version,
-                expected_digest=expected_digest,
-            )
+        # Here and below, so that a client that is switched off loads nothing.
+        from heimdex_clip._router import Router
+        from heimdex_clip._routing import spread
+        from heimdex_clip.backends.runpod import RunPod
+
+        backend = RunPod.checked(
+            endpoint_id,
+            secret,
+            api_key=api_key,
+            kid=kid,
+            base_url=base_url,
+            timeout_s=timeout_s,
+            attempt_timeout_s=attempt_timeout_s,
+            auth_version=auth_version,
+            clock=time.monotonic,
+            spread=spread,
         )
+        self._open(Router(backend, expected_digest=expected_digest))
+
+    @classmethod
+    def _from_settings(cls, settings: ClientSettings) -> Self:
+        from heimdex_clip import _routing
+
+        client = cls.__new__(cls)
+        client._open(_routing.router(settings))
+        return client
+
+    def _open(self, router: Router) -> None:
+        self._router = router
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._router.primary.name!r})"
+
+
+class ClipClient(_Client):
+    """Blocking client of a RunPod endpoint; threads may share one. Close it, or use it in a ``with`` statement.
+
+    `endpoint_id` and `api_key` are RunPod's, `secret` is the worker's, under the name `kid` ("default").
+    `timeout_s` is the deadline of a call, all retries included; `attempt_timeout_s` is how long a worker may
+    have a job before it is taken for lost and submitted again. `auth_version` 1 signs only the image's URL,
+    for workers that know no other. `expected_digest`, when given, is the model_digest that every vector must have.
+    Raises SettingsError for a value that cannot be used. `from_env` makes a client of any backend.
+    """
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self | DisabledClient:
@@ -70,9 +95,7 @@ class ClipClient:
             from heimdex_clip.disabled import DisabledClient
 
             return DisabledClient()
-        client = cls.__new__(cls)
-        client._open(_from_settings(settings))
-        return client
+        return cls._from_settings(settings)
 
     def embed_image(
         self,
@@ -128,49 +151,18 @@ class ClipClient:
     ) -> None:
         self.close()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._router.primary.name!r})"
-
     def _open(self, router: Router) -> None:
-        # Here, so that a client that is switched off loads nothing.
         from heimdex_clip._drivers import SyncDriver
 
-        self._router = router
+        super()._open(router)
         self._driver = SyncDriver()
 
 
-class AsyncClipClient:
+class AsyncClipClient(_Client):
     """`ClipClient` for asyncio: the same arguments, methods and errors. Close it, or use ``async with``.
 
     A task that is cancelled leaves its job behind; the platform drops it by the policy sent along.
     """
-
-    def __init__(
-        self,
-        endpoint_id: str,
-        api_key: str,
-        secret: str,
-        *,
-        kid: str | None = None,
-        base_url: str = DEFAULT_BASE_URL,
-        timeout_s: float = 60.0,
-        attempt_timeout_s: float = 20.0,
-        auth_version: int = 2,
-        expected_digest: str = "",
-    ) -> None:
-        self._open(
-            _to_runpod(
-                endpoint_id,
-                secret,
-                api_key=api_key,
-                kid=kid,
-                base_url=base_url,
-                timeout_s=timeout_s,
-                attempt_timeout_s=attempt_timeout_s,
-                auth_version=auth_version,
-                expected_digest=expected_digest,
-            )
-        )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self | AsyncDisabledClient:
@@ -180,9 +172,7 @@ class AsyncClipClient:
             from heimdex_clip.disabled import AsyncDisabledClient
 
             return AsyncDisabledClient()
-        client = cls.__new__(cls)
-        client._open(_from_settings(settings))
-        return client
+        return cls._from_settings(settings)
 
     async def embed_image(
         self,
@@ -236,48 +226,8 @@ class AsyncClipClient:
     ) -> None:
         await self.aclose()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._router.primary.name!r})"
-
     def _open(self, router: Router) -> None:
         from heimdex_clip._drivers import AsyncDriver
 
-        self._router = router
+        super()._open(router)
         self._driver = AsyncDriver()
-
-
-def _from_settings(settings: ClientSettings) -> Router:
-    from heimdex_clip import _routing
-
-    return _routing.router(settings)
-
-
-def _to_runpod(
-    endpoint_id: str,
-    secret: str,
-    *,
-    api_key: str,
-    kid: str | None,
-    base_url: str,
-    timeout_s: float,
-    attempt_timeout_s: float,
-    auth_version: int,
-    expected_digest: str,
-) -> Router:
-    from heimdex_clip._router import Router
-    from heimdex_clip._routing import spread
-    from heimdex_clip.backends.runpod import RunPod
-
-    backend = RunPod.checked(
-        endpoint_id,
-        secret,
-        api_key=api_key,
-        kid=kid,
-        base_url=base_url,
-        timeout_s=timeout_s,
-        attempt_timeout_s=attempt_timeout_s,
-        auth_version=auth_version,
-        clock=time.monotonic,
-        spread=spread,
-    )
-    return Router(backend, expected_digest=expected_digest)
