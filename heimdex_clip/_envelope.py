@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from heimdex_clip import contract
 from heimdex_clip.errors import BadReply, ClipError, EndpointUnauthorized, EndpointUnavailable, Internal, InvalidRequest
 
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,255}")
 _PENDING = ("IN_QUEUE", "IN_PROGRESS")
 _LOST = {
     "TIMED_OUT": ("the platform gave the job up: no worker answered it in time", True),
     "CANCELLED": ("the job was cancelled at the platform", False),
 }
+_MAX_DELAY_MS = 10**9  # no job waits for days
 _MAX_LAYERS = 4  # of errors wrapped in errors; in use are three
 
 
@@ -74,13 +77,13 @@ def read_envelope(body: bytes) -> Envelope:
     if not isinstance(fields, Mapping) or not isinstance(fields.get("status"), str):
         raise BadReply("the platform's answer is not a job's state")
     job_id, status = fields.get("id"), fields["status"]
-    if not isinstance(job_id, str):
+    # It becomes part of the next request's path.
+    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
         raise BadReply("the platform's answer names no job")
     output = fields.get("output")
     result = output if isinstance(output, Mapping) else {}
     if status in _PENDING:
-        delay_ms = fields.get("delayTime")
-        return Envelope(job_id, status, {}, delay_s=max(delay_ms, 0) / 1000 if type(delay_ms) is int else 0.0)
+        return Envelope(job_id, status, {}, delay_s=_delay_s(fields.get("delayTime")))
     if status in _LOST:
         message, retryable = _LOST[status]
         return Envelope(job_id, status, {}, EndpointUnavailable(message, retryable=retryable))
@@ -94,6 +97,11 @@ def read_envelope(body: bytes) -> Envelope:
     if not result:
         raise BadReply("the job is completed but has no output")
     return Envelope(job_id, status, result)
+
+
+def _delay_s(delay_ms: object) -> float:
+    # Bounded: a whole number may be too large for a float.
+    return min(max(delay_ms, 0), _MAX_DELAY_MS) / 1000 if type(delay_ms) is int else 0.0
 
 
 def _worker_failure(error: object, output: Mapping[str, object]) -> ClipError:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from heimdex_clip.encoder.gates import Parity
+from heimdex_clip.encoder.gates import Parity, parse_parity
 from heimdex_clip.errors import LaneUnavailable
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def measured(model: Manifest, lane: str) -> bool:
 
 
 def parse(raw: Mapping[str, Any]) -> dict[str, Engine]:
-    """The section as manifest.json has it. Raises ValueError, KeyError, TypeError or AttributeError."""
+    """The section as manifest.json has it. Raises ValueError, KeyError, TypeError, AttributeError or OverflowError."""
     return {str(key): _engine(value) for key, value in raw.items()}
 
 
@@ -145,5 +145,5 @@ def _plan(raw: Mapping[str, Any]) -> Plan:
     for sizes in raw["profiles"]:
         low, typical, high = (int(size) for size in sizes)
         profiles.append((low, typical, high))
-    parity = Parity(**raw["parity"]) if raw["parity"] else None
+    parity = parse_parity(raw["parity"]) if raw["parity"] else None
     return Plan(str(raw["file"]), onnx_sha256, tuple(profiles), parity)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,14 @@ class Parity:
 
     def __str__(self) -> str:
         return f"cosine >= {self.min_cosine:.8f}, max abs {self.max_abs:.2e} over {self.vectors} vectors"
+
+
+def parse_parity(raw: Mapping[str, Any]) -> Parity:
+    """As a manifest has it. Raises KeyError, or TypeError for anything but numbers."""
+    values = (raw["min_cosine"], raw["max_abs"], raw["vectors"])
+    if [type(value) in (int, float) for value in values[:2]] != [True, True] or type(values[2]) is not int:
+        raise TypeError("a parity must be two numbers and a count")
+    return Parity(float(values[0]), float(values[1]), values[2])
 
 
 EXPORT_FP32 = Gate("export fp32", min_cosine=0.999999, max_abs=2e-5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from typing import Any
 
 from heimdex_clip.encoder import engines
 from heimdex_clip.encoder.engines import Engine
-from heimdex_clip.encoder.gates import Parity
+from heimdex_clip.encoder.gates import Parity, parse_parity
 from heimdex_clip.errors import ModelError
 
 SCHEMA = 1
@@ -27,6 +28,7 @@ DATA = ".data"
 RESIZE_RULE = "pillow-bicubic-antialias, short side, long side int(size*long/short)"
 CROP_RULE = "centre, offset int(round((n-size)/2.0)), then RGB"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_REASON_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +139,9 @@ def load(folder: Path, *, expected_sha256: str = "") -> Manifest:
         raise ModelError(f"{path} has sha256 {actual}, not MODEL_MANIFEST_SHA256 {expected_sha256}")
     try:
         return _from_document(json.loads(data))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path} is not a manifest of schema {SCHEMA}: {type(error).__name__}: {error}") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {_brief(str(error))}"
+        raise ModelError(f"{path} is not a manifest of schema {SCHEMA}: {reason}") from None
 
 
 def check_file(folder: Path, name: str, entry: FileEntry) -> None:
@@ -179,16 +182,25 @@ def _from_document(document: dict[str, Any]) -> Manifest:
     identity = Identity(
         weights_sha256=_sha256(raw["weights_sha256"]),
         quick_gelu=_typed(raw["quick_gelu"], bool),
-        embedding_dim=_typed(raw["embedding_dim"], int),
-        preprocessing=Preprocessing(**{**pre, "mean": _triple(pre["mean"]), "std": _triple(pre["std"])}),
-        tokenizer=TokenizerIdentity(**raw["tokenizer"]),
+        embedding_dim=_whole(raw["embedding_dim"], 1),
+        preprocessing=Preprocessing(
+            **{
+                **pre,
+                "image_size": _whole(pre["image_size"], 1),
+                "mean": _triple(pre["mean"]),
+                "std": _triple(pre["std"]),
+                "resize": _typed(pre["resize"], str),
+                "crop": _typed(pre["crop"], str),
+            }
+        ),
+        tokenizer=_tokenizer(raw["tokenizer"]),
     )
     manifest = Manifest(
-        model=_typed(document["model"], str),
-        pretrained=_typed(document["pretrained"], str),
+        model=_name(document["model"]),
+        pretrained=_name(document["pretrained"]),
         untrained=_typed(document["untrained"], bool),
         identity=identity,
-        exporter=dict(document["exporter"]),
+        exporter={name: str(version) for name, version in document["exporter"].items()},
         files={_file_name(name): _file_entry(entry) for name, entry in document["files"].items()},
         engines=engines.parse(document["engines"]),
     )
@@ -198,8 +210,27 @@ def _from_document(document: dict[str, Any]) -> Manifest:
 
 
 def _file_entry(raw: dict[str, Any]) -> FileEntry:
-    parity = Parity(**raw["parity"]) if raw.get("parity") else None
-    return FileEntry(**{**raw, "sha256": _sha256(raw["sha256"]), "parity": parity})
+    known = {
+        "sha256": _sha256(raw["sha256"]),
+        "bytes": _whole(raw["bytes"], 0),
+        "parity": parse_parity(raw["parity"]) if raw.get("parity") else None,
+    }
+    for name, kind in (("tower", str), ("precision", str), ("opset", int)):
+        if raw.get(name) is not None:
+            _typed(raw[name], kind)
+    return FileEntry(**{**raw, **known})
+
+
+def _tokenizer(raw: dict[str, Any]) -> TokenizerIdentity:
+    known = {"sha256": _sha256(raw["sha256"]), "context_length": _whole(raw["context_length"], 2)}
+    return TokenizerIdentity(**{**raw, **known, "sot": _whole(raw["sot"], 0), "eot": _whole(raw["eot"], 0)})
+
+
+def _name(value: Any) -> str:
+    # Folders are named after it.
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", _typed(value, str)):
+        raise ValueError(f"{value!r} is not a name of letters, digits and ._-")
+    return str(value)
 
 
 def _file_name(name: str) -> str:
@@ -221,6 +252,20 @@ def _typed(value: Any, kind: type) -> Any:
     return value
 
 
+def _whole(value: Any, low: int) -> int:
+    if _typed(value, int) < low:
+        raise ValueError(f"{value} is less than {low}")
+    return int(value)
+
+
 def _triple(values: list[float]) -> tuple[float, float, float]:
     red, green, blue = (float(value) for value in values)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError("a mean or standard deviation is not finite")
     return red, green, blue
+
+
+def _brief(message: str) -> str:
+    """A message that may quote the file, fit for one line of a terminal."""
+    words = " ".join(message.split())[:_MAX_REASON_CHARS]
+    return "".join(char if char.isprintable() else "?" for char in words)

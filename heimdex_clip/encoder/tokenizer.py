@@ -8,6 +8,7 @@ in `tokenizers`, in O(n log n): the reference's loop is quadratic in a word's le
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 FILE_NAME = "tokenizer.json"
 WORDS = r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 """The reference's split, for the `regex` package with IGNORECASE."""
+
+# Where html.unescape, and with it the reference, raises ValueError: Python reads no whole number of more digits.
+_NO_CHARACTER = re.compile(r"&#[0-9]{4301,};?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The text's ids without start and end, not truncated."""
-        cleaned = " ".join(html.unescape(html.unescape(self._fix_text(text))).split()).lower()
+        cleaned = " ".join(_unescape(_unescape(self._fix_text(text))).split()).lower()
         words = self._words.findall(cleaned)
         return list(self._bpe.encode(words, is_pretokenized=True, add_special_tokens=False).ids) if words else []
 
@@ -83,3 +87,8 @@ class Tokenizer:
         # The reference pools at the first end-of-text, also where the text spells it out.
         eot = np.array([row.index(end) for row in rows], np.int64)
         return TokenBatch(ids, eot, tuple(truncated))
+
+
+def _unescape(text: str) -> str:
+    """HTML's character references as characters; a number that is too large is none, however long it is written."""
+    return html.unescape(_NO_CHARACTER.sub("\ufffd", text))

@@ -87,6 +87,7 @@ def test_states_on_the_way() -> None:
     assert (running.pending, running.queued, running.delay_s) == (True, False, 1.5)
     assert read_envelope(body("IN_PROGRESS", delayTime="soon")).delay_s == 0
     assert read_envelope(body("IN_PROGRESS", delayTime=-5)).delay_s == 0
+    assert read_envelope(body("IN_PROGRESS", delayTime=10**400)).delay_s > 0
 
 
 def test_a_result() -> None:
@@ -112,6 +113,7 @@ def test_jobs_given_up(status: str, retryable: bool) -> None:  # a parameter of 
         b"[" * 100_000,
         b'{"id": "j"}',
         b'{"id": 1, "status": "COMPLETED", "output": {"a": 1}}',
+        *(json.dumps({"id": job_id, "status": "IN_PROGRESS"}).encode() for job_id in ("", "..", "a/b", "a?b", "a\x00")),
         body("NEW_STATE"),
         body("COMPLETED"),
         body("COMPLETED", output=None),

@@ -119,12 +119,26 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str) -> None:
         lambda d: d["identity"]["tokenizer"].update(extra=1),
         lambda d: d["files"]["image.fp32.onnx"].update(sha256=None),
         lambda d: d["files"]["image.fp32.onnx"].update(parity={"min_cosine": 1}),
+        lambda d: d["files"]["image.fp32.onnx"].update(parity={"min_cosine": "1", "max_abs": 0, "vectors": 1}),
+        lambda d: d["files"]["image.fp32.onnx"].update(bytes="10"),
+        lambda d: d["files"]["image.fp32.onnx"].update(tower=["image"]),
+        lambda d: d["identity"]["preprocessing"].update(image_size="224"),
+        lambda d: d["identity"]["preprocessing"].update(image_size=0),
+        lambda d: d["identity"]["preprocessing"].update(mean=[10**400, 0, 0]),
+        lambda d: d["identity"]["preprocessing"].update(std=[float("nan"), 1, 1]),
+        lambda d: d["identity"]["tokenizer"].update(context_length=-1),
+        lambda d: d["identity"]["tokenizer"].update({"a\nb": 1}),
+        lambda d: d.update(schema="1" * 5000),
+        lambda d: d.update(model="../outside"),
+        lambda d: d.update(pretrained="a\x00"),
     ],
 )
 def test_a_field_that_is_wrong_is_refused(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     spoil(folder, change)
-    with pytest.raises(ModelError, match="is not a manifest of schema 1"):
+    with pytest.raises(ModelError, match="is not a manifest of schema 1") as caught:
         manifest.load(folder)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "engines/../../x", "a//b", "", ".hidden", "a\\b", "a\n"])

@@ -52,6 +52,13 @@ def test_cleaning_comes_before_the_split(tokenize: Tokenizer, text: str) -> None
     assert tokenize.encode(text) == tokenize.encode("a cat")
 
 
+@pytest.mark.parametrize("digits", [20, 4300, 4301, 30_000])
+def test_a_characters_number_of_any_length_is_read(tokenize: Tokenizer, digits: int) -> None:
+    number = "9" * digits
+    for text in (f"a &#{number}; b", f"a &amp;#{number}; b", f"a &#{number} b"):
+        assert tokenize.encode(text) == tokenize.encode("a \ufffd b")
+
+
 def test_words_are_apart_and_digits_single(tokenize: Tokenizer) -> None:
     """The end-of-word form of a letter shows where the split lies."""
     assert tokenize.encode("ab") != tokenize.encode("a b")
