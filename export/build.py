@@ -5,16 +5,19 @@ from __future__ import annotations
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 from torch import nn
 
 from export import golden_inputs, graph, graph_checks, parity, tokenizer_file
 from export.checkpoint import sha256_of
 from export.graph_checks import Expected
+from export.parity import Trial
 from export.progress import Progress
 from export.towers import ImageTower, TextTower
 from export.weights import Weights
@@ -27,6 +30,10 @@ from heimdex_clip.errors import ModelError, SettingsError
 
 PRECISIONS = ("fp32", "fp16")
 _PACKAGES = ("torch", "torchvision", "open_clip_torch", "onnx", "onnxscript", "tokenizers", "pillow")
+
+
+class _Export(Protocol):
+    def __call__(self, *, path: Path, precision: str) -> None: ...
 
 
 def build(weights: Weights, out: Path, progress: Progress) -> Manifest:
@@ -77,19 +84,8 @@ def _image_graphs(folder: Path, weights: Weights, reference: Golden, progress: P
     tower = ImageTower(visual, weights.preprocessing.mean, weights.preprocessing.std)
     shapes: dict[str, tuple[int | str, ...]] = {"pixels": ("batch", size, size, 3)}
     expected = _expected("image", shapes, visual, visual.transformer, weights)
-    trial = None
-    files: dict[str, FileEntry] = {}
-    for precision in PRECISIONS:
-        path = folder / f"image.{precision}.onnx"
-        with progress.step(f"exporting {path.name}"):
-            graph.export_image(tower, path, image_size=size, precision=precision)
-            graph_checks.check(path, expected)
-        with progress.step(f"parity of {path.name}"):
-            trial = trial or parity.image_trial(weights, reference)
-            measured = parity.measure_graph(path, "image", precision, trial)
-        progress.say(f"  {measured}")
-        files |= _graph_entries(path, "image", precision, measured)
-    return files
+    export = partial(graph.export_image, tower, image_size=size)
+    return _graphs(folder, expected, export, partial(parity.image_trial, weights, reference), progress)
 
 
 def _text_graphs(folder: Path, weights: Weights, reference: Golden, progress: Progress) -> dict[str, FileEntry]:
@@ -97,18 +93,27 @@ def _text_graphs(folder: Path, weights: Weights, reference: Golden, progress: Pr
     tower = TextTower(clip)
     shapes: dict[str, tuple[int | str, ...]] = {"ids": ("batch", "length"), "eot": ("batch",)}
     expected = _expected("text", shapes, tower, clip.transformer, weights)
+    export = partial(graph.export_text, tower, context_length=clip.context_length)
+    return _graphs(folder, expected, export, partial(parity.text_trial, weights, reference), progress)
+
+
+def _graphs(
+    folder: Path, expected: Expected, export: _Export, trial_of: Callable[[], Trial], progress: Progress
+) -> dict[str, FileEntry]:
+    """One tower in every precision, each held to its form and to its gates as soon as it is written."""
+    tower = expected.tower
     trial = None
     files: dict[str, FileEntry] = {}
     for precision in PRECISIONS:
-        path = folder / f"text.{precision}.onnx"
+        path = folder / f"{tower}.{precision}.onnx"
         with progress.step(f"exporting {path.name}"):
-            graph.export_text(tower, path, context_length=clip.context_length, precision=precision)
+            export(path=path, precision=precision)
             graph_checks.check(path, expected)
         with progress.step(f"parity of {path.name}"):
-            trial = trial or parity.text_trial(weights, reference)
-            measured = parity.measure_graph(path, "text", precision, trial)
+            trial = trial or trial_of()
+            measured = parity.measure_graph(path, tower, precision, trial)
         progress.say(f"  {measured}")
-        files |= _graph_entries(path, "text", precision, measured)
+        files |= _graph_entries(path, tower, precision, measured)
     return files
 
 

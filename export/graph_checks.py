@@ -13,6 +13,7 @@ from onnx import TensorProto, numpy_helper
 
 from export.graph import INPUTS, OPSET, OUTPUT
 from heimdex_clip.encoder.manifest import DATA
+from heimdex_clip.encoder.runtimes.base import TowerName
 from heimdex_clip.errors import ModelError
 
 _QUICK_GELU_SCALE = 1.702
@@ -23,7 +24,7 @@ _INPUT_TYPES = {"pixels": TensorProto.UINT8, "ids": TensorProto.INT64, "eot": Te
 class Expected:
     """What the graph of one tower must be: its `inputs`' shapes (str for a free axis) and its modules."""
 
-    tower: str
+    tower: TowerName
     shapes: dict[str, tuple[int | str, ...]]
     embedding_dim: int
     layers: int
