@@ -84,7 +84,7 @@ class Downloader:
         """The body of an answer with status 200, at least one byte.
 
         `reserve` is awaited once, before the body is read, with the most bytes that will be held (besides the
-        connection's own buffer of 64 KiB): the announced length, or `max_bytes` where none is announced. Its
+        connection's own buffers, some hundred KiB): the announced length, or `max_bytes` where none is announced. Its
         wait does not count as the server's.
 
         Raises UrlRefused, DownloadTimeout, ImageTooLarge or DownloadFailed, whose messages hold nothing of the

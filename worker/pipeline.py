@@ -98,7 +98,7 @@ class Pipeline:
         except TimeoutError:
             return DeadlineExceeded(f"No answer within {self._settings.job_timeout_s:g} s")
         except ClipError as error:
-            return error
+            return _bare(error)
         # As in `handle`, for one item of many.
         except Exception as error:  # noqa: BLE001
             log.event("item_failed", request_id=item.request_id, cause=log.cause(error))
@@ -173,6 +173,16 @@ class Pipeline:
 
 def _host(item: Item) -> str:
     return host_of(item.source.url) if isinstance(item.source, ImageUrl) else ""
+
+
+def _bare(error: ClipError) -> ClipError:
+    """The error without the frames that it came through, which hold the download and the decoded picture.
+
+    Whoever raises it anew makes a circle of it and his own frame, so that all of it would stay until the collector
+    of garbage comes by: with bodies of 4 MiB, 100 failed downloads held 470 MB beside a budget of 16.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    return error
 
 
 def ms_since(started: float) -> float:
