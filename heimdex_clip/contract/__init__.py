@@ -13,6 +13,7 @@ from heimdex_clip.contract.replies import (
     reply_field,
 )
 from heimdex_clip.contract.requests import (
+    MAX_ITEMS,
     MAX_REQUEST_ID_CHARS,
     MAX_TEXT_CHARS,
     MAX_URL_CHARS,
@@ -31,6 +32,7 @@ from heimdex_clip.contract.requests import (
 )
 
 __all__ = [
+    "MAX_ITEMS",
     "MAX_REQUEST_ID_CHARS",
     "MAX_TEXT_CHARS",
     "MAX_URL_CHARS",

@@ -29,6 +29,8 @@ Encoding: TypeAlias = Literal["float", "base64"]
 MAX_REQUEST_ID_CHARS = 256
 MAX_URL_CHARS = 8192
 MAX_TEXT_CHARS = 32768
+MAX_ITEMS = 4096
+"""As many as any worker takes. Without it, who can sign nothing could have a hundred thousand items read."""
 
 _SOURCES = ("image_url", "image_base64", "text")
 _ITEM_FIELDS = {*_SOURCES, "request_id", "normalize", "auth"}
@@ -123,6 +125,8 @@ def parse_request(body: object, *, strict: bool) -> Request:
             raise InvalidRequest("items must be a list with at least one item")
         if any(name in fields for name in _SOURCES):
             raise InvalidRequest("a request has either items or one image or text, not both")
+        if len(rows) > MAX_ITEMS:
+            raise InvalidRequest(f"the request has {len(rows)} items; no worker takes more than {MAX_ITEMS}")
         items = tuple(_parse_batch_item(row, strict=strict) for row in rows)
     else:
         items = (_parse_item(fields),)

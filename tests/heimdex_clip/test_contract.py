@@ -6,7 +6,7 @@ import json
 import math
 import re
 import struct
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -363,3 +363,12 @@ def test_the_protocols_examples_are_in_the_contract() -> None:
     assert parse_embedding({**reply, "dim": len(reply["embedding"])}).model == "ViT-B-32"
     (failure,) = [example for example in examples if example.get("status") == "FAILED"]
     assert error_from_reply({**failure["output"], "error": failure["error"]}).code == "AUTH_FAILED"
+
+
+def test_more_items_than_any_worker_takes_are_refused_before_they_are_read() -> None:
+    (most,) = (field.metadata["parse"] for field in fields(Settings) if field.name == "max_batch_items")
+    assert most(str(contract.MAX_ITEMS)) == contract.MAX_ITEMS
+    request = parse_request({"items": [None] * contract.MAX_ITEMS}, strict=False)
+    assert isinstance(request, EmbedRequest)
+    with pytest.raises(InvalidRequest, match="4097 items; no worker takes more than 4096"):
+        parse_request({"items": [None] * (contract.MAX_ITEMS + 1)}, strict=False)
