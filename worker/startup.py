@@ -9,6 +9,7 @@ from pathlib import Path
 from heimdex_clip.encoder import runtimes
 from heimdex_clip.encoder.encoder import Encoder, open_encoder
 from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.routes import Route, fastest
 from heimdex_clip.errors import ModelError, SetupError
 from worker import log
 from worker.settings import Settings
@@ -20,6 +21,7 @@ def load_encoder(settings: Settings) -> Encoder:
     Raises SettingsError, ModelError or LaneUnavailable.
     """
     started = time.perf_counter()
+    warn_of_slow(fastest())
     encoder = open_encoder(
         settings.folder,
         runtime=settings.runtime,
@@ -66,9 +68,15 @@ def check_model(manifest: Manifest, settings: Settings) -> None:
         )
 
 
+def warn_of_slow(route: Route) -> None:
+    """Say why pictures are not read the fastest way, if so: their vectors are the same, their price is not."""
+    if route.lacking:
+        log.warning("slow_preprocessing", decoder=route.decoder, resampler=route.resampler, reasons=route.lacking)
+
+
 def facts(encoder: Encoder) -> dict[str, object]:
     """Everything a person wants to know of a worker that started, for the log and `python -m worker info`."""
-    manifest, report = encoder.manifest, encoder.report
+    manifest, report, route = encoder.manifest, encoder.report, fastest()
     return {
         "model": manifest.model,
         "pretrained": manifest.pretrained,
@@ -78,6 +86,8 @@ def facts(encoder: Encoder) -> dict[str, object]:
         "lane": encoder.lane.name,
         "precision": encoder.lane.precision,
         "runtime": encoder.lane.describe(),
+        "decoder": route.decoder,
+        "resampler": route.resampler,
         "python": platform.python_version(),
         "passed_over": report.passed_over,
         "parity": {tower: str(parity) for tower, parity in report.parity.items()},

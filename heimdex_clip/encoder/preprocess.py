@@ -4,6 +4,12 @@ The contract is open_clip's order on a PIL image: resize the short side (bicubic
 centre, and only then convert to RGB; palette and alpha images depend on it. Orientation (EXIF) and colour
 profiles are not applied, animations give their first frame, 16-bit greys keep their high byte: see
 docs/adr/0002-preprocessing-contract.md. Scaling to 0..1, mean and standard deviation are inside the graph.
+
+::
+
+    header, by Pillow ─┬─ common JPEG ──────────── libjpeg-turbo ─┬─> resize and crop in one, the C extension
+                       ├─ anything in RGB or grey ─────── Pillow ─┘
+                       └─ palette, alpha, CMYK ... ────── Pillow ───> to_pixels
 """
 
 from __future__ import annotations
@@ -16,35 +22,41 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from heimdex_clip.encoder import jpeg, resample
+from heimdex_clip.encoder.routes import Route, fastest
 from heimdex_clip.errors import ClipError, ImageInvalid, ImageTooLarge, Overloaded
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """Accepted formats by Pillow's names; "JPEG" admits MPO, whose first picture counts."""
 _BYTES_PER_PIXEL = 4  # Pillow stores colour in four bytes, whatever the file has
-
+_CHANNELS = {"L": 1, "RGB": 3}
+"""The modes whose resize is the extension's: bytes without a palette, alpha or further depth."""
+_BAND_PIXELS = 1 << 18  # copied out of Pillow in one piece: about what a core's cache holds
 
 Hold = Callable[[int], AbstractContextManager[None]]
+Pixels = NDArray[np.uint8]
 
 
 def _no_limit(_bytes: int) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def preprocess(data: bytes, *, size: int, max_pixels: int, hold: Hold = _no_limit) -> NDArray[np.uint8]:
+def preprocess(
+    data: bytes, *, size: int, max_pixels: int, hold: Hold = _no_limit, route: Route | None = None
+) -> Pixels:
     """Decode an encoded image and bring it to the graph's input: ``uint8 [size, size, 3]``, RGB.
 
-    `hold` is entered with the bytes that decoding will need, before it needs them: a caller's memory limit.
+    `hold` is entered with the bytes that decoding will need, before it needs them: a caller's memory limit. A
+    JPEG that only Pillow can judge enters it twice, one after the other. `route` decides about time alone; None
+    is the fastest here.
     Raises ImageInvalid for anything that is not a whole image in one of `FORMATS`, ImageTooLarge when it
     has, or would have after resizing, more than `max_pixels`, Overloaded when memory ran out.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _limit(image.size, max_pixels)
-            resized = resized_size(image.size, size)
-            _limit(resized, max_pixels)
-            with hold(_BYTES_PER_PIXEL * (_area(image.size) + _area(resized))):
-                image.load()
-                return to_pixels(image, size)
+            _limit(resized_size(image.size, size), max_pixels)
+            return _pixels(image, data, size, hold, route or fastest())
     except ClipError:
         raise  # this module's own, and whatever `hold` refuses with
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -58,11 +70,31 @@ def preprocess(data: bytes, *, size: int, max_pixels: int, hold: Hold = _no_limi
         raise ImageInvalid(f"The image cannot be decoded ({type(error).__name__})") from None
 
 
-def to_pixels(image: Image.Image, size: int) -> NDArray[np.uint8]:
+def _pixels(image: Image.Image, data: bytes, size: int, hold: Hold, route: Route) -> Pixels:
+    """The way of a picture whose header is read and within the limits."""
+    if (frame := _frame(image, data, route)) is not None:
+        shape = frame.height, frame.width, frame.channels
+        with hold(frame.working_bytes + _bytes_of(shape, size)), route.buffers.borrow(shape) as pixels:
+            # A complaint of whatever kind leaves the file to Pillow, whose verdict is the contract's.
+            if jpeg.decode(data, pixels):
+                return _resized_crop(pixels, size, route)
+    held = _BYTES_PER_PIXEL * _area(image.size) + jpeg.working_bytes(image, data)
+    if route.variant == resample.PILLOW or image.mode not in _CHANNELS:
+        with hold(held + _BYTES_PER_PIXEL * _area(resized_size(image.size, size))):
+            image.load()
+            return to_pixels(image, size)
+    shape = image.height, image.width, _CHANNELS[image.mode]
+    with hold(held + _bytes_of(shape, size)), route.buffers.borrow(shape) as pixels:
+        image.load()
+        _copy(image, pixels)
+        return _resized_crop(pixels, size, route)
+
+
+def to_pixels(image: Image.Image, size: int) -> Pixels:
     """Resize, crop, convert: a loaded PIL image of any mode to ``uint8 [size, size, 3]``."""
     image = _eight_bit(image)
     image = image.resize(resized_size(image.size, size), Image.Resampling.BICUBIC)
-    left, top = (round((side - size) / 2.0) for side in image.size)
+    left, top = _corner(image.size, size)
     image = image.crop((left, top, left + size, top + size))
     # Transparency kept as metadata changes no colour, but Pillow warns of it for every palette with graded alpha.
     image.info.pop("transparency", None)
@@ -75,6 +107,41 @@ def resized_size(source: tuple[int, int], size: int) -> tuple[int, int]:
     if width <= height:
         return size, int(size * height / width)
     return int(size * width / height), size
+
+
+def _corner(resized: tuple[int, int], size: int) -> tuple[int, int]:
+    """(left, top) of the centre crop, rounded half to even."""
+    left, top = (round((side - size) / 2.0) for side in resized)
+    return left, top
+
+
+def _resized_crop(pixels: Pixels, size: int, route: Route) -> Pixels:
+    """``[H, W, 1]`` or ``[H, W, 3]`` to ``[size, size, 3]``, by the extension."""
+    resized = resized_size((pixels.shape[1], pixels.shape[0]), size)
+    cropped = resample.resize_crop(pixels, resized, _corner(resized, size), size, variant=route.variant)
+    return cropped if cropped.ndim == 3 else np.repeat(cropped[..., None], 3, axis=-1)
+
+
+def _copy(image: Image.Image, pixels: Pixels) -> None:
+    """A loaded picture's bytes into ``[H, W, C]``, some rows at a time: all at once would take them twice."""
+    rows = max(1, _BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(image.height, top + rows)))
+        pixels[top : top + rows] = np.frombuffer(band.tobytes(), np.uint8).reshape(-1, *pixels.shape[1:])
+
+
+def _frame(image: Image.Image, data: bytes, route: Route) -> jpeg.Frame | None:
+    """The frame of a JPEG that libjpeg-turbo may decode here, if it is what Pillow's reader of headers saw too."""
+    if route.variant == resample.PILLOW or not route.turbo or image.format not in jpeg.FORMATS:
+        return None
+    frame = jpeg.turbo_frame(data)
+    return frame if frame is not None and (frame.width, frame.height) == image.size else None
+
+
+def _bytes_of(shape: tuple[int, int, int], size: int) -> int:
+    """Memory for pixels of this shape, and for the rows between the two passes of their resize."""
+    height, width, channels = shape
+    return height * width * channels + _BYTES_PER_PIXEL * height * size
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from export import corpus, reference
 from heimdex_clip.encoder.preprocess import preprocess, to_pixels
+from tests.routes import routes
 
 SIZE = 224
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -31,6 +32,14 @@ property_of = settings(deadline=None, suppress_health_check=[HealthCheck.too_slo
 def expected(image: Image.Image) -> NDArray[np.uint8]:
     """The reference's pixels."""
     return reference.to_pixels(TRANSFORM, image)
+
+
+def every_route(data: bytes) -> NDArray[np.uint8]:
+    """The pixels, which are the same whatever way this machine makes them."""
+    first, *others = [preprocess(data, size=SIZE, max_pixels=MAX_PIXELS, route=route) for route in routes()]
+    for other in others:
+        np.testing.assert_array_equal(other, first)
+    return first
 
 
 @st.composite
@@ -101,7 +110,7 @@ def test_pixels_of_encoded_bytes(encoder: str) -> None:
         if form == "GIF" and not isinstance(image.info.get("transparency"), int):
             image.info.pop("transparency", None)  # Pillow cannot write it
         image.save(buffer, form, **options)
-        actual = preprocess(buffer.getvalue(), size=SIZE, max_pixels=MAX_PIXELS)
+        actual = every_route(buffer.getvalue())
         with Image.open(io.BytesIO(buffer.getvalue())) as stored:
             np.testing.assert_array_equal(actual, expected(stored))
 
@@ -114,14 +123,14 @@ def test_pixels_of_16_bit_grey_are_the_references_of_the_high_byte(size: tuple[i
     values = np.random.default_rng(seed).integers(0, 65536, size[::-1]).astype(np.uint16)
     buffer = io.BytesIO()
     Image.fromarray(values).save(buffer, "PNG")
-    actual = preprocess(buffer.getvalue(), size=SIZE, max_pixels=MAX_PIXELS)
+    actual = every_route(buffer.getvalue())
     np.testing.assert_array_equal(actual, expected(Image.fromarray((values >> 8).astype(np.uint8))))
 
 
-@pytest.mark.parametrize("case", corpus.hostile(), ids=lambda case: case.name)
-def test_pixels_of_the_hostile_corpus(case: corpus.Case) -> None:
+@pytest.mark.parametrize("case", [*corpus.photographs(), *corpus.hostile()], ids=lambda case: case.name)
+def test_pixels_of_the_corpus(case: corpus.Case) -> None:
     wanted = expected(reference.open_image(case.data))
-    np.testing.assert_array_equal(preprocess(case.data, size=SIZE, max_pixels=MAX_PIXELS), wanted)
+    np.testing.assert_array_equal(every_route(case.data), wanted)
 
 
 def test_a_reader_that_rounds_the_crop_down_would_be_caught() -> None:
