@@ -10,7 +10,7 @@ MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker bulk-soak
+.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker bulk-soak equality equality-arm sanitize
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,17 @@ bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (abou
 
 bulk-soak: $(MODEL)/manifest.json  ## bulk: 10,000 rows under kills, a million in flat memory (2 minutes, 2 GB of disk)
 	$(BIN)/pytest -s tests/faults/soak_bulk.py
+
+EQUALITY_CASES ?= 100000
+
+equality: $(READY)  ## the resampler against Pillow: EQUALITY_CASES pictures by every variant, bytes equal (20 minutes)
+	$(BIN)/python -m tests.parity.equality_resample --cases $(EQUALITY_CASES)
+
+equality-arm: $(READY)  ## the same for NEON, emulated (needs gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+	$(BIN)/python -m tests.parity.equality_arm
+
+sanitize: $(READY)  ## the resampler under AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc; 5 minutes)
+	$(BIN)/python -m tests.parity.sanitize_resample
 
 # The images' interpreter is Python 3.12; without one, the one below .venv.
 IMAGE_PYTHON ?=

@@ -55,10 +55,10 @@ def resize_crop(
 
 
 def _pixel_bytes(source: NDArray[np.uint8]) -> int:
-    pixel_bytes = {2: 1, 3: source.shape[-1]}.get(source.ndim, 0) if source.size else 0
+    pixel_bytes = {2: 1, 3: int(source.shape[-1])}.get(source.ndim, 0) if source.ndim and source.size else 0
     if pixel_bytes not in _MODES or source.dtype != np.uint8 or not source.flags.c_contiguous:
         raise ValueError("the pixels must be uint8, C-contiguous, [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], none 0")
-    return int(pixel_bytes)
+    return pixel_bytes
 
 
 def _by_pillow(

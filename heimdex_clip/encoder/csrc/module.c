@@ -76,8 +76,11 @@ static PyObject *resize_crop(PyObject *module, PyObject *args)
     Py_ssize_t resized_width, resized_height, left, top;
     const char *name;
     if (!PyArg_ParseTuple(args, "OOnnnns:resize_crop", &source_object, &out_object, &resized_width, &resized_height,
-                          &left, &top, &name))
+                          &left, &top, &name)) {
+        if (PyErr_ExceptionMatches(PyExc_OverflowError))
+            PyErr_SetString(PyExc_ValueError, "a number is beyond 64 bits");
         return NULL;
+    }
     const Variant *variant = variant_named(name);
     if (variant == NULL)
         return PyErr_Format(PyExc_ValueError, "this machine has no variant '%.20s'", name);

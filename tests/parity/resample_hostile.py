@@ -1,0 +1,91 @@
+"""``python -m tests.parity.resample_hostile``: calls that no caller should make, at the extension's own entry.
+
+Each must end with pixels, ValueError, TypeError or MemoryError. Under a sanitizer a wrong access ends the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from heimdex_clip.encoder import _resample
+
+_FINE = (ValueError, TypeError, MemoryError)
+_NUMBERS = (-(2**70), -(2**63), -(2**31), -1, 0, 1, 2, 7, 8, 223, 2**24, 2**31 - 1, 2**31, 2**63 - 1, 2**64)
+_TYPES = (np.uint8, np.uint8, np.uint8, np.uint8, np.int8, np.bool_, np.uint16, np.float32)
+_SIDES = (0, 1, 1, 2, 3, 4, 5, 7, 15, 16, 17, 63, 64, 65)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make the calls and print how they ended."""
+    parser = argparse.ArgumentParser(prog="resample_hostile", description=__doc__)
+    parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args(argv)
+    print(f"{_resample.__file__}: {given.calls:,} calls ended with {dict(calls(given.seed, given.calls))}")
+    return 0
+
+
+def calls(seed: int, count: int) -> Counter[str]:
+    """How `count` hostile calls ended, by name. Anything but the four endings is raised."""
+    random = np.random.default_rng(seed)
+    endings: Counter[str] = Counter()
+    for _ in range(count):
+        arguments = _arguments(random)
+        try:
+            _resample.resize_crop(*arguments)
+            endings["pixels"] += 1
+        except _FINE as error:
+            endings[type(error).__name__] += 1
+    return endings
+
+
+def _arguments(random: np.random.Generator) -> list[Any]:
+    """Good ones in which each may have been replaced by something hostile."""
+    size = int(random.choice([1, 2, 5, 8, 16, 33]))
+    depth = int(random.choice([1, 3, 4]))
+    source = np.zeros((int(random.integers(1, 70)), int(random.integers(1, 70)), depth), np.uint8)
+    out = np.zeros((size, size, 1 if depth == 1 else 3), np.uint8)
+    resized = [size + int(random.integers(0, 60)) for _ in range(2)]
+    corner = [int(random.integers(0, side - size + 1)) for side in resized]
+    arguments: list[Any] = [source, out, *resized, *corner, str(random.choice(_resample.variants()))]
+    for place in range(len(arguments)):
+        if random.random() < 0.08:  # of seven: every second call stays good
+            arguments[place] = _hostile(random, place)
+    if random.random() < 0.01:
+        return arguments[: int(random.integers(0, len(arguments)))]
+    return arguments
+
+
+def _hostile(random: np.random.Generator, place: int) -> Any:
+    if place < 2:
+        return _array(random)
+    if place < 6:
+        return random.choice(np.array([*_NUMBERS, None, 1.5, "3"], object))
+    return random.choice(np.array(["", "avx", "pillow", "c\0", "\ud800", "c" * 1000, None, b"c"], object))
+
+
+def _array(random: np.random.Generator) -> Any:
+    shape = tuple(int(side) for side in random.choice(_SIDES, int(random.integers(0, 5))))
+    array: Any = np.zeros(shape, _TYPES[int(random.integers(len(_TYPES)))])
+    match int(random.integers(0, 9)):
+        case 0:
+            array = array[..., ::-1] if array.ndim else array
+        case 1:
+            array = array[::2] if array.ndim else array
+        case 2:
+            array = array.T
+        case 3:
+            array.flags.writeable = False
+        case 4:
+            array = np.broadcast_to(np.uint8(1), (int(random.choice([1, 9, 2**24 + 1, 2**40])), 3, 3))
+        case 5:
+            array = random.choice(np.array([None, 7, "text", b"bytes", bytearray(9), [[1]], object()], object))
+    return array
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
