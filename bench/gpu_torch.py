@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 
 from bench.contenders import CACHE
 from bench.errors import BenchError
+from bench.gpu_rates import Run
+from bench.gpu_report import COMPILED, EAGER
 from export import reference
 from export.progress import Progress
 from heimdex_clip.encoder import manifest
 
 _GEMM_SIDE, _GEMM_RUNS = 8192, 20
 
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-
 
 def contenders(model_dir: Path, checkpoint: Path | None) -> dict[str, Run]:
     """Eager and compiled fp16, each from host pixels to host vectors. Raises BenchError, or ClipError for weights."""
-    from bench.gpu import COMPILED, EAGER
-
     if not torch.cuda.is_available():
         raise BenchError("PyTorch sees no GPU")
     model = reference.load(manifest.load(model_dir), checkpoint=checkpoint, cache=CACHE, progress=Progress())

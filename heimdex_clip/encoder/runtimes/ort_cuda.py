@@ -38,7 +38,7 @@ class OrtCudaLane:
 
     def __init__(self, *, cuda_graphs: bool = False, driver: Callable[[], Driver] = Driver.load) -> None:
         self._driver = driver
-        self._cuda_graphs = cuda_graphs
+        self.cuda_graphs = cuda_graphs
         self._graphs: dict[TowerName, OrtGraphs | str] = {}
         self._alone = threading.Lock() if cuda_graphs else None
 
@@ -67,9 +67,10 @@ class OrtCudaLane:
     def open(self, folder: Path, manifest: Manifest, tower: TowerName) -> Tower:
         """Load one graph onto the device. Raises LaneUnavailable."""
         with self._alone or contextlib.nullcontext():
-            return self._open(folder / manifest.graph(tower, self.precision), manifest, tower)
+            return self.open_graph(folder / manifest.graph(tower, self.precision), manifest, tower)
 
-    def _open(self, graph: Path, manifest: Manifest, tower: TowerName) -> Tower:
+    def open_graph(self, graph: Path, manifest: Manifest, tower: TowerName) -> Tower:
+        """One ONNX file of a tower in whatever form, as `open` does; for measuring forms. Raises LaneUnavailable."""
         from heimdex_clip.encoder.runtimes.cuda_tower import CudaTower
         from heimdex_clip.encoder.runtimes.device_buffers import DeviceBuffers, text_lengths
 
@@ -89,7 +90,7 @@ class OrtCudaLane:
         self, graph: Path, stream: int, tower: TowerName
     ) -> tuple[onnxruntime.InferenceSession, OrtGraphs | None]:
         """A session that captures graphs where they are wanted and it can, else one that does not."""
-        if self._cuda_graphs:
+        if self.cuda_graphs:
             try:
                 session = open_session(graph, _PROVIDER, provider_options(stream, cuda_graphs=True))
             except LaneUnavailable as error:

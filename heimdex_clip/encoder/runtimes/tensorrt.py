@@ -41,7 +41,7 @@ class TensorRtLane:
     ) -> None:
         self.name = flavour
         self._cache = cache
-        self._cuda_graphs = cuda_graphs
+        self.cuda_graphs = cuda_graphs
         self._graphs: dict[TowerName, CudaGraphs] = {}
         self._driver = driver
         self._api = api
@@ -88,9 +88,9 @@ class TensorRtLane:
         if self._cache is not None and self.name == "tensorrt-rtx":
             cache = RuntimeCache(trt_api.cache_file(self._cache, entry.sha256, trt, device.name))
         buffers = DeviceBuffers(driver)
-        if own := self._cuda_graphs and self.name == "tensorrt":
+        if own := self.cuda_graphs and self.name == "tensorrt":
             self._graphs[tower] = CudaGraphs(driver, buffers.stream)
-        by_rtx = self._cuda_graphs and not own
+        by_rtx = self.cuda_graphs and not own
         context = manifest.identity.tokenizer.context_length
         return TensorRtTower(
             engine,
@@ -109,7 +109,7 @@ class TensorRtLane:
         """Versions and device, and what has become of the CUDA graphs where they are wanted."""
         trt = self._api(self.name)
         found = {trt.__name__: str(trt.__version__), **self._driver().device().describe()}
-        if self._cuda_graphs and self.name == "tensorrt-rtx":
+        if self.cuda_graphs and self.name == "tensorrt-rtx":
             found["cuda_graphs"] = "by TensorRT-RTX"
         return found | {f"cuda_graphs_{tower}": graphs.describe() for tower, graphs in self._graphs.items()}
 
