@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 from heimdex_clip._envelope import Answer, Envelope, http_failure, read_envelope
 from heimdex_clip._retries import Retries
-from heimdex_clip.errors import ClipError, DeadlineExceeded, EndpointUnavailable
+from heimdex_clip.errors import BadReply, ClipError, DeadlineExceeded, EndpointUnavailable
 
 _CANCEL_TIMEOUT_S = 2.0
 _STATUS_TIMEOUT_S = 10.0
@@ -164,7 +164,10 @@ def _read(answer: Answer | None, job: Job, deadline: float) -> Envelope | _Faile
         raise TypeError("every Call must be answered")
     error = http_failure(answer)
     if error is None:
-        return read_envelope(answer.body)
+        try:
+            return read_envelope(answer.body)
+        except BadReply as unreadable:
+            return _Failed(unreadable)
     if answer.status is None and job.clock() >= deadline:
         return _Failed(_too_late(job))
     return _Failed(error, answer.retry_after_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heimdex_clip.errors import (
     AuthExpired,
+    BadReply,
     ClipError,
     EndpointUnavailable,
     InferenceFailed,
@@ -12,7 +13,7 @@ from heimdex_clip.errors import (
 )
 
 MAX_FAULTS = 2
-"""Of a worker's own that one request is tried again after."""
+"""Of a worker's own, or answers out of form, that one request is tried again after."""
 
 
 class Retries:
@@ -33,4 +34,8 @@ class Retries:
             # must not be tried until the deadline.
             self._faults += 1
             return error.retryable and self._faults <= MAX_FAULTS
+        if isinstance(error, BadReply):
+            # A proxy's page in between passes; a wrong address stays wrong.
+            self._faults += 1
+            return self._faults <= MAX_FAULTS
         return error.retryable and isinstance(error, EndpointUnavailable | Overloaded)

@@ -33,6 +33,7 @@ def run(settings: Settings, load: Callable[[Settings], Encoder] | None = None) -
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # nothing is in flight yet
     loading = _load_beside(settings, load)
 
+    sdk.survive_lost_output()
     sdk.prepare_import(os.environ)
     import runpod
     from runpod.serverless.modules.worker_state import JobsProgress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import sys
 from dataclasses import dataclass
 
 from heimdex_clip.addresses import Network
@@ -70,5 +72,11 @@ def download_policy(settings: Settings) -> DownloadPolicy:
         allowed_ports=settings.allowed_ports,
         allowed_private=settings.allowed_private,
         allowed_hosts=settings.allowed_hosts,
-        max_connections=settings.max_inflight_items,
+        max_connections=min(settings.max_inflight_items, _descriptors_for_downloads()),
     )
+
+
+def _descriptors_for_downloads() -> int:
+    """A quarter of the open files that this process may have: the SDK needs one for each result that it sends."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, most // 4) if most > 0 else sys.maxsize

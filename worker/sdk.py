@@ -13,8 +13,9 @@ import importlib
 import sys
 import types
 from collections.abc import MutableMapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 # The SDK's own start checks dial a public resolver and run GPU programs; the self-test is our check.
 _SWITCHED_OFF = {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true"}
@@ -28,6 +29,31 @@ def prepare_import(environ: MutableMapping[str, str]) -> None:
     environ.setdefault("RUNPOD_LOG_LEVEL", "WARN")
     sys.modules.setdefault("cpuinfo", _cpuinfo())
     _import_when_used("paramiko")
+
+
+def survive_lost_output() -> None:
+    """Let what is printed go nowhere when standard output is full or closed.
+
+    The SDK prints from the middle of its loop: an OSError there would end the loop, and with it every job.
+    """
+    sys.stdout = cast(TextIO, _Forgiving(sys.stdout))
+
+
+class _Forgiving:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def use_uvloop() -> None:

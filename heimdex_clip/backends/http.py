@@ -108,9 +108,13 @@ class Http:
             body = _request.to_json(self.signer.job_input(fields, now=time.time(), lifetime_s=lifetime_s))
             _request.check_size(body, items, max_bytes=_MAX_BODY_BYTES)
             answer = _answered((yield Call("POST", route, body, min(left_s, self.attempt_timeout_s), self.target)))
-            if answer.status == 200:
-                return parse_json_object(answer.body, "the server's reply")
-            error = _failure(answer)
+            error: ClipError
+            try:
+                if answer.status == 200:
+                    return parse_json_object(answer.body, "the server's reply")
+                error = _failure(answer)
+            except BadReply as unreadable:
+                error = unreadable
             wait_s = answer.retry_after_s + self.spread(pause_s)
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
             if answer.fault.endswith("Timeout") and self.clock() >= deadline:

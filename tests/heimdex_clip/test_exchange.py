@@ -19,6 +19,8 @@ from heimdex_clip.errors import (
     EndpointUnauthorized,
     EndpointUnavailable,
     ImageInvalid,
+    InferenceFailed,
+    Internal,
     Overloaded,
 )
 
@@ -188,13 +190,24 @@ def test_an_expired_signature_is_made_anew_once() -> None:
     assert len(run.calls) == 2
 
 
-@pytest.mark.parametrize("code", ["INFERENCE_FAILED", "INTERNAL"])
-def test_a_workers_own_fault_is_tried_again_twice(code: str) -> None:
-    assert Run(in_turn(failed(code), failed(code), DONE)).output == OUTPUT
-    run = Run(in_turn(failed(code)))
-    assert run.error is not None
-    assert run.error.code == code
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (failed("INFERENCE_FAILED"), InferenceFailed),
+        (failed("INTERNAL"), Internal),
+        (Answer(200, b"<html>"), BadReply),
+    ],
+)
+def test_a_workers_own_fault_and_nonsense_are_tried_again_twice(answer: Answer, error: type[ClipError]) -> None:
+    assert Run(in_turn(answer, answer, DONE)).output == OUTPUT
+    run = Run(in_turn(answer))
+    assert type(run.error) is error
     assert len(run.calls) == 3
+
+
+def test_nonsense_to_a_question_submits_the_job_again() -> None:
+    run = Run(in_turn(envelope("IN_PROGRESS"), Answer(200, b"<html>"), DONE))
+    assert run.output == OUTPUT
 
 
 @pytest.mark.parametrize(
@@ -208,7 +221,6 @@ def test_a_workers_own_fault_is_tried_again_twice(code: str) -> None:
         (Answer(404), EndpointUnavailable),
         (Answer(400), EndpointUnavailable),
         (envelope("CANCELLED"), EndpointUnavailable),
-        (Answer(200, b"<html>"), BadReply),
     ],
 )
 def test_what_no_second_try_cures_is_raised_at_once(answer: Answer, error: type[ClipError]) -> None:

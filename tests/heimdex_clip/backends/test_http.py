@@ -100,7 +100,7 @@ async def test_what_can_be_cured_is_tried_again_under_the_same_request_id() -> N
         ([failure(500, "INFERENCE_FAILED", retryable=True)] * 3, InferenceFailed, 3),
         ([plain(401)], EndpointUnauthorized, 1),
         ([plain(404)], EndpointUnavailable, 1),
-        ([lambda: web.Response(text="fine")], BadReply, 1),
+        ([lambda: web.Response(text="fine")] * 3, BadReply, 3),
     ],
 )
 async def test_what_cannot_be_cured_is_raised_by_its_class(
