@@ -27,6 +27,7 @@ _TEXT_LENGTHS = (2, 16)  # shortest and typical; the longest is the model's cont
 Sizes = tuple[int, int, int]
 Shapes = tuple[tuple[int, ...], ...]
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_LABEL = re.compile(r"[ -~]{1,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,11 @@ def _engine(raw: Mapping[str, Any]) -> Engine:
         raise ValueError(f"{raw['flavour']!r} is no flavour of engines")
     return Engine(
         flavour=raw["flavour"],
-        compute_capabilities=tuple(int(capability) for capability in raw["compute_capabilities"]),
-        tensorrt=str(raw["tensorrt"]),
-        precision=str(raw["precision"]),
-        plans={str(tower): _plan(plan) for tower, plan in raw["plans"].items()},
-        measured_on=str(raw["measured_on"]),
+        compute_capabilities=tuple(_capability(capability) for capability in raw["compute_capabilities"]),
+        tensorrt=_label(raw["tensorrt"]),
+        precision=_label(raw["precision"]),
+        plans={_label(tower): _plan(plan) for tower, plan in raw["plans"].items()},
+        measured_on=_label(raw["measured_on"]) if raw["measured_on"] else "",
     )
 
 
@@ -146,4 +147,17 @@ def _plan(raw: Mapping[str, Any]) -> Plan:
         low, typical, high = (int(size) for size in sizes)
         profiles.append((low, typical, high))
     parity = parse_parity(raw["parity"]) if raw["parity"] else None
-    return Plan(str(raw["file"]), onnx_sha256, tuple(profiles), parity)
+    return Plan(_label(raw["file"]), onnx_sha256, tuple(profiles), parity)
+
+
+def _capability(value: Any) -> int:
+    if type(value) is not int or not 10 <= value < 1000:
+        raise ValueError("a compute capability is not of the form sm_NN")
+    return int(value)
+
+
+def _label(value: Any) -> str:
+    # They stand in messages, each of which is one line.
+    if not isinstance(value, str) or not _LABEL.fullmatch(value):
+        raise ValueError("a name in an engine is not 1 to 200 printable characters")
+    return value
