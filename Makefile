@@ -10,7 +10,7 @@ MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker bulk-soak equality equality-arm sanitize
+.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker bench-preprocess bulk-soak equality equality-arm sanitize
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ bench-start: $(MODEL)/manifest.json  ## start to first embedding, beside the PyT
 
 bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (about 8 minutes)
 	$(BIN)/python -m bench worker --model-dir $(MODEL)
+
+bench-preprocess: $(MODEL)/manifest.json  ## preprocessing beside Pillow alone: one core, and through the SDK's loop (3 minutes)
+	$(BIN)/python -m bench preprocess --model-dir $(MODEL)
 
 bulk-soak: $(MODEL)/manifest.json  ## bulk: 10,000 rows under kills, a million in flat memory (2 minutes, 2 GB of disk)
 	$(BIN)/pytest -s tests/faults/soak_bulk.py

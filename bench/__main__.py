@@ -32,6 +32,8 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--pairs", type=_positive, default=5, help="interleaved pairs of starts (default 5)")
     worker = commands.add_parser("worker", help="throughput and latency under load, about 8 minutes")
     worker.add_argument("--quick", action="store_true", help="one short round, about 3 minutes, rough figures")
+    preprocess = commands.add_parser("preprocess", help="preprocessing beside Pillow alone, about 3 minutes")
+    preprocess.add_argument("--quick", action="store_true", help="few pairs, under a minute, rough figures")
     gpu = commands.add_parser("gpu", help="every GPU lane beside PyTorch fp16; needs a GPU")
     image = commands.add_parser("image-budget", help="replay each image's build and hold its size to its budget")
     image.add_argument("--document", type=Path, help="docs/performance.md, to write the tables into")
@@ -41,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
             "--lane", action="append", choices=["cpu", "cuda", "tensorrt", "tensorrt-rtx"], help="default: all"
         )
         command.add_argument("--python", type=Path, help="the image's interpreter (default: this one)")
-    for command in (start, worker, gpu, image):
+    for command in (start, worker, preprocess, gpu, image):
         command.add_argument("--model-dir", type=Path, default=_DEFAULT_MODEL, help=f"default {_DEFAULT_MODEL}")
     for command in (start, worker, gpu):
         command.add_argument(
@@ -72,6 +74,10 @@ async def _measure(arguments: argparse.Namespace) -> int:
         from bench import start
 
         return await start.run(model_dir, arguments.checkpoint, pairs=arguments.pairs)
+    if arguments.command == "preprocess":
+        from bench import preprocess
+
+        return await preprocess.run(model_dir, preprocess.QUICK if arguments.quick else preprocess.FULL)
     if arguments.command == "gpu":
         from bench import gpu
 

@@ -86,7 +86,7 @@ async def _with_model(
         return encode, await asyncio.to_thread(ceiling.decode, files[size], window_s=plan.decode_s)
 
     cells: list[Cell] = []
-    async with _running(own) as worker, _running(theirs) as pytorch:
+    async with started(own) as worker, started(theirs) as pytorch:
         url = served.urls[SIZES[0]][0]
         contenders.check_same_vector(await worker.embedding(url), await pytorch.embedding(url))
         for turn in range(plan.rounds):
@@ -110,7 +110,7 @@ async def _with_stub(served: Photos, model_dir: Path, plan: Plan) -> list[Cell]:
     stub = Contender("stub worker", (sys.executable, "-m", "bench.stub_worker"), env)
     bare = Contender("bare loop", (sys.executable, "-m", "bench.stub_bare"), {})
     cells: list[Cell] = []
-    async with _running(stub) as stubbed, _running(bare) as loop:
+    async with started(stub) as stubbed, started(bare) as loop:
         for running in (stubbed, loop):
             await running.embedding(served.urls[SIZES[0]][0])
         for turn in range(plan.stub_rounds):
@@ -139,7 +139,8 @@ async def _load(running: Running, served: Photos, size: Size, clients: int, wind
 
 
 @asynccontextmanager
-async def _running(contender: Contender) -> AsyncIterator[Running]:
+async def started(contender: Contender) -> AsyncIterator[Running]:
+    """A worker before a job API of its own, stopped at the end."""
     async with (
         JobApi() as api,
         start_worker(

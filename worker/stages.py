@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from heimdex_clip.encoder.cpus import available_cpus
 from heimdex_clip.encoder.encoder import Encoder, usable
 from heimdex_clip.encoder.preprocess import preprocess
+from heimdex_clip.encoder.routes import Route
 from heimdex_clip.errors import ClipError, InferenceFailed
 from worker.admission import ThreadGate
 
@@ -30,11 +31,13 @@ class Encoded:
 
 
 class Decoder:
-    """Decodes in threads (Pillow releases the GIL), within a budget of decoded bytes."""
+    """Decodes in threads (the decoders and the resampler release the GIL), within a budget of decoded bytes."""
 
-    def __init__(self, *, size: int, max_pixels: int, max_bytes: int) -> None:
+    def __init__(self, *, size: int, max_pixels: int, max_bytes: int, route: Route | None = None) -> None:
+        """`route` is for comparisons: None takes the fastest, and all give the same pixels."""
         self._size = size
         self._max_pixels = max_pixels
+        self._route = route
         self._gate = ThreadGate(max_bytes)
         self._threads = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
 
@@ -43,7 +46,7 @@ class Decoder:
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, data)
 
     def _decode(self, data: bytes) -> Pixels:
-        return preprocess(data, size=self._size, max_pixels=self._max_pixels, hold=self._gate.hold)
+        return preprocess(data, size=self._size, max_pixels=self._max_pixels, hold=self._gate.hold, route=self._route)
 
     def close(self) -> None:
         """Let the threads end."""

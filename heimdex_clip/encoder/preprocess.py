@@ -77,7 +77,7 @@ def _pixels(image: Image.Image, data: bytes, size: int, hold: Hold, route: Route
         with hold(frame.working_bytes + _bytes_of(shape, size)), route.buffers.borrow(shape) as pixels:
             # A complaint of whatever kind leaves the file to Pillow, whose verdict is the contract's.
             if jpeg.decode(data, pixels):
-                return _resized_crop(pixels, size, route)
+                return resized_crop(pixels, size, route)
     held = _BYTES_PER_PIXEL * _area(image.size) + jpeg.working_bytes(image, data)
     if route.variant == resample.PILLOW or image.mode not in _CHANNELS:
         with hold(held + _BYTES_PER_PIXEL * _area(resized_size(image.size, size))):
@@ -87,7 +87,7 @@ def _pixels(image: Image.Image, data: bytes, size: int, hold: Hold, route: Route
     with hold(held + _bytes_of(shape, size)), route.buffers.borrow(shape) as pixels:
         image.load()
         _copy(image, pixels)
-        return _resized_crop(pixels, size, route)
+        return resized_crop(pixels, size, route)
 
 
 def to_pixels(image: Image.Image, size: int) -> Pixels:
@@ -115,8 +115,8 @@ def _corner(resized: tuple[int, int], size: int) -> tuple[int, int]:
     return left, top
 
 
-def _resized_crop(pixels: Pixels, size: int, route: Route) -> Pixels:
-    """``[H, W, 1]`` or ``[H, W, 3]`` to ``[size, size, 3]``, by the extension."""
+def resized_crop(pixels: Pixels, size: int, route: Route) -> Pixels:
+    """uint8 ``[H, W, 1]`` (grey) or ``[H, W, 3]`` (RGB) to ``[size, size, 3]``, by the route's variant."""
     resized = resized_size((pixels.shape[1], pixels.shape[0]), size)
     cropped = resample.resize_crop(pixels, resized, _corner(resized, size), size, variant=route.variant)
     return cropped if cropped.ndim == 3 else np.repeat(cropped[..., None], 3, axis=-1)
