@@ -72,8 +72,9 @@ bulk-soak: $(MODEL)/manifest.json  ## bulk: 10,000 rows under kills, a million i
 
 EQUALITY_CASES ?= 100000
 
-equality: $(READY)  ## the resampler against Pillow: EQUALITY_CASES pictures by every variant, bytes equal (20 minutes)
+equality: $(READY)  ## resampler and JPEG decoder against Pillow: EQUALITY_CASES pictures by every variant, 300,000 JPEGs (30 minutes)
 	$(BIN)/python -m tests.parity.equality_resample --cases $(EQUALITY_CASES)
+	$(BIN)/python -m tests.parity.equality_jpeg
 
 equality-arm: $(READY)  ## the same for NEON, emulated (needs gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
 	$(BIN)/python -m tests.parity.equality_arm
