@@ -56,6 +56,16 @@ RUN python -m export engine /model --flavour tensorrt-rtx --sm "${ENGINE_SM}"
 # hadolint ignore=DL3006
 FROM engine-${ENGINE} AS engine
 
+# ---- the resampler, compiled; only this stage has a compiler ------------------------------------------------------
+FROM tools AS extension
+# Whichever compiler the distribution has: whole arithmetic gives every one the same bytes.
+# hadolint ignore=DL3008
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+COPY setup.py setup.py
+COPY heimdex_clip/encoder/csrc heimdex_clip/encoder/csrc
+COPY docker/extension.sh docker/extension.sh
+RUN sh docker/extension.sh /extension
+
 # ---- what the lanes need of it, and their libraries ---------------------------------------------------------------
 FROM tools AS libraries
 ARG LANES
@@ -65,6 +75,7 @@ COPY requirements requirements
 RUN --mount=type=cache,target=/root/.cache/uv sh docker/install.sh "${LANES}" /site "${CUDA}"
 COPY heimdex_clip /app/heimdex_clip
 COPY worker /app/worker
+COPY --from=extension /extension /app
 RUN PYTHONPATH=/app:/site python docker/bytecode.py /app /site
 
 FROM tools AS cpu-libraries

@@ -50,6 +50,8 @@ async def replay(lane: str, model_dir: Path, folder: Path, *, python: Path) -> t
     await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
     await install(lane, image.site, python=python)
     _copy_code(image.app)
+    # This environment has the setuptools that the image's build has; the stable ABI serves the other interpreter.
+    await _run("sh", "docker/extension.sh", str(image.app), PYTHON=sys.executable)
     search = f"{image.app}:{image.site}"
     await _run(str(python), "-S", "docker/bytecode.py", str(image.app), str(image.site), PYTHONPATH=search)
     whole = not lane.startswith("tensorrt") or _has_engines(lane, model_dir)
@@ -62,7 +64,7 @@ async def replay(lane: str, model_dir: Path, folder: Path, *, python: Path) -> t
 
 def _copy_code(app: Path) -> None:
     for package in CODE:
-        shutil.copytree(ROOT / package, app / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / package, app / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
     for name in ("docker/entrypoint.sh", "docker/healthcheck.py", "LICENSE"):
         shutil.copy(ROOT / name, app)
 

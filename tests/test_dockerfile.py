@@ -106,6 +106,14 @@ def test_the_runtime_installs_nothing_and_runs_as_nobody() -> None:
     assert order.index("USER") < len(order) - 1 - order[::-1].index("RUN"), "the self-test must not run as root"
 
 
+def test_only_one_stage_has_a_compiler_and_the_image_gets_what_it_made() -> None:
+    compilers = re.compile(r"\b(gcc|g\+\+|clang|cc|build-essential)\b")
+    having = {name for name, own in stages().items() if any(compilers.search(one["value"]) for one in own)}
+    assert having == {"extension"}
+    code = [one["value"] for one in stages()["libraries"] if one["instruction"] == "COPY"]
+    assert code[-1] == "--from=extension /extension /app"
+
+
 def test_libraries_come_before_the_model_and_the_model_before_the_code() -> None:
     copied = [value.split()[-1] for value in runtime("COPY")]
     assert copied == ["/site", "/models", "/app", "/app/"]
