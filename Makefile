@@ -10,7 +10,7 @@ MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker bench-preprocess bulk-soak equality equality-arm sanitize
+.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker bench-preprocess bulk-soak equality equality-arm sanitize soak
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -81,6 +81,9 @@ equality-arm: $(READY)  ## the same for NEON, emulated (needs gcc-aarch64-linux-
 
 sanitize: $(READY)  ## the resampler under AddressSanitizer and UndefinedBehaviorSanitizer (needs gcc; 5 minutes)
 	$(BIN)/python -m tests.parity.sanitize_resample
+
+soak: $(MODEL)/manifest.json  ## mixed good, bad and hostile jobs at saturation: SOAK_MINUTES, 20 by default
+	$(BIN)/pytest -s tests/soak/soak_long.py
 
 # The images' interpreter is Python 3.12; without one, the one below .venv.
 IMAGE_PYTHON ?=
