@@ -10,7 +10,7 @@ MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench-start bench-worker bench-preprocess bulk-soak equality equality-arm sanitize soak
+.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench bench-start bench-worker bench-preprocess bulk-soak equality equality-arm sanitize soak
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -66,6 +66,9 @@ bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (abou
 
 bench-preprocess: $(MODEL)/manifest.json  ## preprocessing beside Pillow alone: one core, and through the SDK's loop (3 minutes)
 	$(BIN)/python -m bench preprocess --model-dir $(MODEL)
+
+bench: $(MODEL)/manifest.json  ## this project beside its peers on the same model; writes docs/performance.md (20 minutes)
+	$(BIN)/python -m bench all --model-dir $(MODEL)
 
 bulk-soak: $(MODEL)/manifest.json  ## bulk: 10,000 rows under kills, a million in flat memory (2 minutes, 2 GB of disk)
 	$(BIN)/pytest -s tests/faults/soak_bulk.py

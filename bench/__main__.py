@@ -32,6 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--pairs", type=_positive, default=5, help="interleaved pairs of starts (default 5)")
     worker = commands.add_parser("worker", help="throughput and latency under load, about 8 minutes")
     worker.add_argument("--quick", action="store_true", help="one short round, about 3 minutes, rough figures")
+    everything = commands.add_parser("all", help="this project beside its peers, on the same model; about 20 minutes")
+    everything.add_argument("--quick", action="store_true", help="one short round, rough figures; writes no document")
+    commands.add_parser("document", help="write docs/performance.md and its plots from the samples")
     preprocess = commands.add_parser("preprocess", help="preprocessing beside Pillow alone, about 3 minutes")
     preprocess.add_argument("--quick", action="store_true", help="few pairs, under a minute, rough figures")
     gpu = commands.add_parser("gpu", help="every GPU lane beside PyTorch fp16; needs a GPU")
@@ -43,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
             "--lane", action="append", choices=["cpu", "cuda", "tensorrt", "tensorrt-rtx"], help="default: all"
         )
         command.add_argument("--python", type=Path, help="the image's interpreter (default: this one)")
-    for command in (start, worker, preprocess, gpu, image):
+    for command in (start, worker, preprocess, everything, gpu, image):
         command.add_argument("--model-dir", type=Path, default=_DEFAULT_MODEL, help=f"default {_DEFAULT_MODEL}")
-    for command in (start, worker, gpu):
+    for command in (start, worker, everything, gpu):
         command.add_argument(
             "--checkpoint",
             type=Path,
@@ -68,12 +71,23 @@ async def _measure(arguments: argparse.Namespace) -> int:
         return await imagebudget.run(
             lanes, arguments.model_dir.resolve(), python=arguments.python, document=arguments.document
         )
+    if arguments.command == "document":
+        from bench import document
+
+        for path in document.write():
+            print(f"wrote {path}")
+        return 0
     # The workers run in the repository's root, wherever this was called.
     model_dir = arguments.model_dir.resolve()
     if arguments.command == "start":
         from bench import start
 
         return await start.run(model_dir, arguments.checkpoint, pairs=arguments.pairs)
+    if arguments.command == "all":
+        from bench import everything
+
+        quick = arguments.quick
+        return await everything.run(model_dir, arguments.checkpoint, quick=quick, write_document=not quick)
     if arguments.command == "preprocess":
         from bench import preprocess
 

@@ -38,6 +38,11 @@ def machine_line() -> str:
     )
 
 
+def target(name: str, *, quick: bool) -> str:
+    """The name under which a measurement is saved: a rough one never replaces a full one."""
+    return f"{name}-quick" if quick else name
+
+
 def save(target: str, *, settings: Mapping[str, object], samples: object, verdict: Verdict) -> Path:
     """Write ``bench/results/<target>.json`` with everything needed to judge the figures again."""
     document = {

@@ -26,7 +26,8 @@ APPLICATIONS = ("worker", "export", "deploy")
 RESERVED = {
     # bench's are the workers that it measures ours against.
     "runpod": ("worker/handler.py", "bench/pytorch_worker.py", "bench/stub_bare.py", "bench/stub_worker.py", "tests"),
-    "onnxruntime": ("heimdex_clip/encoder/runtimes", "tests"),
+    # bench's are the drivers that run it with nothing around it.
+    "onnxruntime": ("heimdex_clip/encoder/runtimes", "bench/peers", "tests"),
     "tensorrt": ("heimdex_clip/encoder/runtimes", "tests"),
     "tensorrt_lean": ("heimdex_clip/encoder/runtimes", "tests"),
     "tensorrt_rtx": ("heimdex_clip/encoder/runtimes", "tests"),

@@ -1,0 +1,304 @@
+"""The generated sections of docs/performance.md, each from its file of samples. Same samples, same text."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from bench import goals, scaling
+from bench.field import LEFT_OUT, OURS, OWN, OWN_HTTP
+from bench.goals import Goal
+from bench.lanes import BASE, conclusion, gains
+from bench.parity import Parity, Row
+from bench.peers_run import BATCH, CLIENTS, MEMORY, SINGLE, START, Sample
+from bench.ratios import Ratio, paired
+from bench.scaling import STAGES
+
+Results = Mapping[str, Mapping[str, Any]]
+"""The files of bench/results by their names, those that exist."""
+CPU_USD_PER_HOUR = 0.10
+"""Assumed: two vCPUs of a common cloud, on demand."""
+_WORDS = {
+    "wait_ms": "admission",
+    "download_ms": "download",
+    "decode_ms": "decoding",
+    "queue_ms": "waiting for the encoder",
+    "inference_ms": "the encoder's run of a batch",
+}
+_NEAR_FULL = 0.95
+
+
+def machine(result: Mapping[str, Any]) -> str:
+    """Where and when."""
+    facts = result["machine"]
+    return (
+        f"Measured {result['date'][:10]} on {facts['cpus']} cores of {facts['cpu']}, {facts['memory_gib']} GiB,"
+        f" Python {facts['python']}; {result['settings'].get('model', 'ViT-B-32')}."
+    )
+
+
+def rows(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A Markdown table, its first column to the left."""
+    parts = [f"| {' | '.join(header)} |", "| --- |" + " ---: |" * (len(header) - 1)]
+    return "\n".join([*parts, *(f"| {' | '.join(line)} |" for line in lines)])
+
+
+def shown(ratio: Ratio | None) -> str:
+    """Median and range."""
+    return "-" if ratio is None else f"{ratio.median:.2f} ({ratio.lowest:.2f} to {ratio.highest:.2f})"
+
+
+def samples_of(result: Mapping[str, Any]) -> list[Sample]:
+    """The contest's."""
+    return [Sample(**sample) for sample in result["samples"]]
+
+
+def peers(results: Results) -> str:
+    """Everybody over the library of this project."""
+    result = results["peers"]
+    samples = samples_of(result)
+    size, lines = result["settings"]["installed_mb"], []
+    columns = ((START, ""), (SINGLE.name, "p50_ms"), (SINGLE.name, "p99_ms"), (BATCH.name, "per_s"))
+    more = ((CLIENTS.name, "per_s"), (CLIENTS.name, "cpu_ms"))
+    for name in goals.names(samples):
+        cells = [shown(goals.ratio(samples, name, OWN, measure, figure)) for measure, figure in (*columns, *more)]
+        memory = goals.by_turn(samples, name, MEMORY)
+        rss = f"{statistics.median(memory.values()):.0f}" if memory else "-"
+        lines.append(
+            [f"**{name}**" if name in OURS else name, *cells, rss, f"{size[name]:.0f}" if name in size else "-"]
+        )
+    header = [
+        "over `heimdex_clip` as a library",
+        "start",
+        "p50, one image",
+        "p99, one image",
+        "images/s, batch 32",
+        "images/s, 64 clients",
+        "CPU an image, 64 clients",
+        "peak RSS, MB",
+        "installed, MB",
+    ]
+    out = [f"- {name}: {reason}" for name, reason in {**result["settings"]["failures"], **LEFT_OUT}.items()]
+    return (
+        f"{machine(result)} Median of the rounds' ratios, lowest and highest in brackets; less is better for times,"
+        f" CPU, memory and size, more for images/s.\n\n{rows(header, lines)}\n\nNot in the table, or only in part:\n\n"
+        + "\n".join(out)
+    )
+
+
+def judged(results: Results) -> list[Goal]:
+    """The goals over the samples as they lie."""
+    found = parity_of(results)
+    result = results["peers"]
+    return goals.judge(samples_of(result), found, result["settings"]["installed_mb"])
+
+
+def parity_of(results: Results) -> Parity | None:
+    """The parity samples, None without them."""
+    if "parity" not in results:
+        return None
+    said = results["parity"]
+    return Parity(
+        [Row(**row) for row in said["samples"]], said["settings"]["images"], [], said["settings"]["equal_bytes"]
+    )
+
+
+def goal_table(results: Results) -> str:
+    """Each goal with its figure, and by how much it is missed."""
+    lines = []
+    for goal in judged(results):
+        held = "held" if goal.holds else f"missed by {goal.missed_by}"
+        figure = f"{goal.figure:.9f}" if goal.target == goals.COSINE else f"{goal.figure:.2f}"
+        lines.append([goal.target.name, figure, str(goal.target), held, goal.how])
+    return rows(["goal", "figure", "target", "verdict", "spread, and against whom"], lines)
+
+
+def parity_table(results: Results) -> str:
+    """Every entrant's nearness to open_clip."""
+    result = results["parity"]
+    found = parity_of(results)
+    assert found is not None
+    lines = []
+    for what in ("images", "texts"):
+        for row in found.rows:
+            if row.what != what:
+                continue
+            held = [value for value in row.cosine if value is not None]
+            apart = [value for value in row.max_abs if value is not None]
+            cells = [
+                f"{min(held):.7f}",
+                f"{statistics.median(held):.7f}",
+                f"{max(apart):.1e}",
+                f"{sum(value < 0.999999 for value in held)} of {len(held)}",
+                str(len(row.cosine) - len(held)),
+            ]
+            lines.append([f"**{row.entrant}**" if row.entrant in OURS else row.entrant, what, *cells])
+    header = ["against open_clip", "of", "lowest cosine", "median", "largest difference", "below 0.999999", "refused"]
+    return (
+        f"{machine(result)} Preprocessed bytes equal open_clip's on {found.equal_bytes} of {len(found.names)} images."
+        f"\n\n{rows(header, lines)}"
+    )
+
+
+def scaling_tables(results: Results) -> str:
+    """Clients, sizes, the knee, and the hottest lines."""
+    result = results["scaling"]
+    cells = [scaling.Cell(**{**cell, "size": tuple(cell["size"])}) for cell in result["samples"]]
+    base = tuple(result["settings"]["base"])
+    by_clients = [cell for cell in cells if cell.size == base]
+    by_size = [cell for cell in cells if cell.size != base]
+    top = max(_median(by_clients, "clients", "per_s").values())
+    parts = [f"{machine(result)} The worker in the SDK's loop; medians of {len({c.turn for c in cells})} rounds."]
+    first = _table(by_clients, lambda cell: cell.clients, "clients", top, "of the most images/s")
+    largest = max(_median(by_size, "size", "per_s").values())
+    second = _table(
+        by_size, lambda cell: cell.size[0] * cell.size[1] / 1e6, "Mpx", largest, "of the smallest's images/s"
+    )
+    parts += [first, knee_sentence(by_clients), f"At {result['settings']['size_clients']} clients, by size:", second]
+    parts += [size_sentence(by_size), _hottest(result["settings"]["profile"])]
+    return "\n\n".join(parts)
+
+
+def _median(cells: Sequence[scaling.Cell], by: str, figure: str) -> dict[Any, float]:
+    groups: dict[Any, list[float]] = {}
+    for cell in cells:
+        groups.setdefault(getattr(cell, by), []).append(getattr(cell, figure))
+    return {key: statistics.median(values) for key, values in sorted(groups.items())}
+
+
+def _table(cells: Sequence[scaling.Cell], key: Callable[[scaling.Cell], float], name: str, top: float, of: str) -> str:
+    lines = []
+    for value in sorted({key(cell) for cell in cells}):
+        group = [cell for cell in cells if key(cell) == value]
+        stages = {stage: statistics.median(cell.stages_ms[stage] for cell in group) for stage in STAGES}
+        total = sum(stages.values())
+        lines.append(
+            [
+                f"{value:.1f}" if name == "Mpx" else f"{value:.0f}",
+                f"{statistics.median(cell.per_s for cell in group) / top:.2f}",
+                f"{statistics.median(cell.p99_ms / cell.p50_ms for cell in group):.2f}",
+                f"{statistics.median(cell.busy for cell in group):.0%}",
+                *(f"{stages[stage] / total:.0%}" for stage in STAGES),
+            ]
+        )
+    return rows([name, of, "p99 / p50", "cores busy", *(_WORDS[stage] for stage in STAGES)], lines)
+
+
+def knee(cells: Sequence[scaling.Cell]) -> tuple[int, str]:
+    """The fewest clients that reach 95 % of the most images/s, and the stage that grows most from there on."""
+    rate = _median(cells, "clients", "per_s")
+    at = min(clients for clients, value in rate.items() if value >= _NEAR_FULL * max(rate.values()))
+    most = max(rate)
+
+    def stages(clients: int) -> dict[str, float]:
+        group = [cell for cell in cells if cell.clients == clients]
+        return {stage: statistics.median(cell.stages_ms[stage] for cell in group) for stage in STAGES}
+
+    before, after = stages(min(rate)), stages(most)
+    return at, max(STAGES, key=lambda stage: after[stage] - before[stage])
+
+
+def knee_sentence(cells: Sequence[scaling.Cell]) -> str:
+    """The knee in words."""
+    at, stage = knee(cells)
+    return (
+        f"The knee is at {at} clients: from there on throughput is within 5 % of the most, and each further client only"
+        f" waits. The stage that makes it is {_WORDS[stage]}, which grows most from one client to the most."
+    )
+
+
+def size_sentence(cells: Sequence[scaling.Cell]) -> str:
+    """From which size on decoding takes the largest part of a job."""
+    for size in sorted({cell.size for cell in cells}, key=lambda size: size[0] * size[1]):
+        group = [cell for cell in cells if cell.size == size]
+        stages = {stage: statistics.median(cell.stages_ms[stage] for cell in group) for stage in STAGES}
+        if max(stages, key=lambda stage: stages[stage]) == "decode_ms":
+            return f"From {size[0] * size[1] / 1e6:.1f} Mpx on, decoding takes the largest part of a job."
+    return "At no size does decoding take the largest part of a job."
+
+
+def _hottest(profile: Mapping[str, Any]) -> str:
+    if profile["failure"] or not profile["samples"]:
+        return f"No profile was taken: {profile['failure'] or 'not measured'}."
+    listed = [
+        f"{number}. `{line}`: {count / profile['samples']:.1%} of the samples"
+        for number, (line, count) in enumerate(profile["lines"][:3], 1)
+    ]
+    return (
+        "Where the saturated worker is (py-spy, 64 clients; [flame graph](plots/flame.svg)), by the innermost line of"
+        " this project's own:\n\n" + "\n".join(listed)
+    )
+
+
+def cost(results: Results) -> str:
+    """Per 1,000 images: the formula, the CPU from the samples, and GPUs that nobody has measured."""
+    from deploy import figures
+
+    prices = figures.load().usd_per_hour
+    samples = samples_of(results["peers"])
+    rate = statistics.median(goals.by_turn(samples, OWN_HTTP, CLIENTS.name).values())
+    usd = usd_per_1000(CPU_USD_PER_HOUR, rate)
+    lines = [["this machine's 2 cores", f"{CPU_USD_PER_HOUR:.2f} (assumed)", "64 clients over HTTP", f"{usd:.4f}"]]
+    lines += [[pool, f"{price:.2f} (list price)", "not measured", "not measured"] for pool, price in prices.items()]
+    return (
+        "`$ per 1,000 images = $ per hour / (images a second x 3.6)`, a worker that is busy all the time.\n\n"
+        + rows(["worker", "$ an hour", "throughput", "$ per 1,000 images"], lines)
+    )
+
+
+def usd_per_1000(usd_per_hour: float, per_s: float) -> float:
+    """A busy worker's price of 1,000 images."""
+    return usd_per_hour / (per_s * 3.6)
+
+
+def lane_table(results: Results) -> str:
+    """Other ways to run the graph on a CPU."""
+    result = results["lanes"]
+    samples = result["samples"]
+    lines = []
+    for lane, cosines in samples["cosines"].items():
+        found = gains(samples, lane)
+        lines.append([lane, *(shown(found[batch]) for batch in sorted(found)), f"{min(cosines):.7f}"])
+    header = [f"images/s over {BASE}", *(f"batch {batch}" for batch in (1, 8, 32)), "lowest cosine"]
+    return f"{machine(result)}\n\n{rows(header, lines)}\n\n{conclusion(samples)}."
+
+
+def start(results: Results) -> str:
+    """`make bench-start`."""
+    result = results["start"]
+    seconds: dict[str, list[float]] = {}
+    for sample in result["samples"]:
+        seconds.setdefault(sample["worker"], []).append(sample["seconds"])
+    ratio = paired(seconds["pytorch"], seconds["worker"])
+    return (
+        f"{machine(result)} From process start to the first job answered, the SDK's import, hashing the model and the"
+        f" self-test included, the PyTorch worker takes {shown(ratio)} times as long as this one over {ratio.pairs}"
+        f" pairs (target 5: {'held' if ratio.median >= 5 else 'missed'})."
+    )
+
+
+def worker(results: Results) -> str:
+    """`make bench-worker`: its own verdict."""
+    result = results["worker"]
+    return f"{machine(result)} Its verdict: {result['verdict']}."
+
+
+def preprocess(results: Results) -> str:
+    """`make bench-preprocess`: its own verdict."""
+    result = results["preprocess"]
+    return f"{machine(result)} Its verdict: {result['verdict']}."
+
+
+SECTIONS: dict[str, tuple[tuple[str, ...], Callable[[Results], str]]] = {
+    "start": (("start",), start),
+    "worker": (("worker",), worker),
+    "preprocess": (("preprocess",), preprocess),
+    "goals": (("peers", "parity"), goal_table),
+    "peers": (("peers",), peers),
+    "parity": (("parity",), parity_table),
+    "scaling": (("scaling",), scaling_tables),
+    "cost": (("peers",), cost),
+    "lanes": (("lanes",), lane_table),
+}
+"""Marker in the document -> the results that it needs, and what it says."""

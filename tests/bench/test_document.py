@@ -1,0 +1,50 @@
+"""The document says what the samples say: generated again, every section and plot is the one that lies there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import document, plots, tables
+from bench.errors import BenchError
+
+DOCUMENT = document.DOCUMENT
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, dict[str, object]]:
+    return document.load()
+
+
+def test_every_generated_section_is_that_of_its_samples(results: tables.Results) -> None:
+    text = DOCUMENT.read_text()
+
+    found = document.sections(results)
+
+    assert found.keys() == tables.SECTIONS.keys()
+    stale = [
+        name for name, section in found.items() if f"<!-- begin {name} -->\n{section}\n<!-- end {name} -->" not in text
+    ]
+    assert stale == [], "run `python -m bench document`"
+
+
+def test_every_section_has_one_place() -> None:
+    text = DOCUMENT.read_text()
+
+    for name in tables.SECTIONS:
+        assert text.count(f"<!-- begin {name} -->") == text.count(f"<!-- end {name} -->") == 1
+
+
+def test_every_plot_is_that_of_its_samples(results: tables.Results, tmp_path: Path) -> None:
+    for path in plots.write(results, tmp_path):
+        committed = DOCUMENT.parent / plots.FOLDER.name / path.name
+        assert committed.read_bytes() == path.read_bytes(), f"{path.name} is stale: run `python -m bench document`"
+        assert path.stat().st_size < 100_000
+
+
+def test_an_unfinished_run_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "peers.json").write_text('{"verdict": "unfinished"}')
+
+    with pytest.raises(BenchError, match="did not finish"):
+        document.load(tmp_path)
