@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.runtimes import telemetry
 from heimdex_clip.encoder.runtimes.base import Lane
 from heimdex_clip.encoder.runtimes.ort_cpu import OrtCpuLane
 from heimdex_clip.encoder.runtimes.ort_cuda import OrtCudaLane
@@ -43,6 +44,7 @@ def candidates(
     """
     if runtime not in CHOICES:
         raise SettingsError(f"WORKER_RUNTIME={runtime!r}: must be one of {', '.join(CHOICES)}")
+    telemetry.refuse()  # before any lane imports its runtime
     for lane in lanes:
         if runtime not in (AUTO, lane.name):
             continue

@@ -56,7 +56,11 @@ class CudaGraphs:
         except DeviceLost:
             raise
         except InferenceFailed as error:
-            self.refused[shapes] = error.message
+            self.refuse(shapes, error.message)
+
+    def refuse(self, shapes: Shapes, reason: str) -> None:
+        """Never capture these shapes."""
+        self.refused[shapes] = reason
 
     def _capture(self, enqueue: Callable[[], bool]) -> int:
         self._driver.begin_capture(self._stream)

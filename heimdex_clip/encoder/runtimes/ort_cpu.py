@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from heimdex_clip.encoder.cpus import available_cpus
 from heimdex_clip.encoder.manifest import Manifest
+from heimdex_clip.encoder.runtimes import telemetry
 from heimdex_clip.encoder.runtimes.base import Tower, TowerName
 from heimdex_clip.errors import InferenceFailed, LaneUnavailable, ModelError
 
@@ -63,6 +64,7 @@ def open_graph(path: Path) -> Tower:
 
     The lane itself opens fp32 graphs only; the export's gates also run fp16 ones, slowly.
     """
+    telemetry.refuse()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

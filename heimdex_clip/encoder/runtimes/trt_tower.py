@@ -111,6 +111,8 @@ class TensorRtTower:
         rows = len(inputs[0])
         shapes = tuple(array.shape for array in inputs)
         graphs = self._graphs if rows in FIXED_SIZES else None
+        if graphs is not None and shapes in graphs.refused:
+            graphs = None
         context = self._context(rows, shapes if graphs else ())
         sent = tuple(self.buffers.send(name, array) for name, array in zip(self._inputs, inputs, strict=True))
         addresses = (*sent, self.buffers.room(OUTPUT, rows * self._dim * 4))
@@ -119,6 +121,8 @@ class TensorRtTower:
         vectors = self.buffers.fetch(OUTPUT, (rows, self._dim))
         if graphs is not None:
             graphs.capture(shapes, lambda: bool(context.execute_async_v3(self.buffers.stream)))
+            if shapes in graphs.refused:  # and needs no context of its own
+                self._contexts = {key: one for key, one in self._contexts.items() if key[1] != shapes}
         self._keep_compiled(shapes)
         return vectors
 
@@ -138,6 +142,10 @@ class TensorRtTower:
         index = min(fitting, key=lambda fit: self._profiles[fit][2] - self._profiles[fit][0])
         if (index, shapes) not in self._contexts:
             context = self._engine.create_execution_context(*self._configuration())
+            if context is None and shapes and self._graphs is not None:
+                # The profile's serves it too, only without a graph.
+                self._graphs.refuse(shapes, "no memory for a context of its own")
+                return self._context(rows, ())
             if context is None:
                 raise recovery.OutOfDeviceMemory("The device is out of memory (execution context)")
             if not context.set_optimization_profile_async(index, self.buffers.stream):

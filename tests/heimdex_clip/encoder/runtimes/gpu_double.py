@@ -163,6 +163,7 @@ class FakeTensorRt:
         self.loaded: list[bytes] = []
         self.runtime_error = ""
         self.contexts: list[FakeContext] = []
+        self.most_contexts = 100
 
     def Runtime(self, log: Any) -> Any:  # noqa: N802 - TensorRT's own name
         if self.runtime_error:
@@ -209,7 +210,9 @@ class FakeEngine:
     def create_runtime_config(self) -> Any:
         return SimpleNamespace(create_runtime_cache=FakeCache, set_runtime_cache=self.runtime_caches.append)
 
-    def create_execution_context(self, config: Any = None) -> FakeContext:
+    def create_execution_context(self, config: Any = None) -> FakeContext | None:
+        if len(self.trt.contexts) >= self.trt.most_contexts:
+            return None
         context = FakeContext(self)
         self.configurations.append(config)
         self.trt.contexts.append(context)

@@ -16,7 +16,7 @@ from heimdex_clip.encoder.encoder import open_encoder
 from heimdex_clip.encoder.engines import Engine, Plan
 from heimdex_clip.encoder.gates import EXPORT_FP32, Parity, measure
 from heimdex_clip.encoder.manifest import FileEntry, Manifest
-from heimdex_clip.encoder.recovery import DeviceLost
+from heimdex_clip.encoder.recovery import DeviceLost, OutOfDeviceMemory
 from heimdex_clip.encoder.runtimes import trt_api
 from heimdex_clip.encoder.runtimes.ort_cpu import open_graph
 from heimdex_clip.encoder.runtimes.tensorrt import TensorRtLane
@@ -284,7 +284,26 @@ def test_a_shape_that_cannot_be_captured_is_served_without(folder: Path) -> None
     for _ in range(3):
         np.testing.assert_allclose(tower(stored.pixels[:1]), stored.image_embeddings[:1], rtol=1e-4)
     assert library.calls.count("cuStreamBeginCapture_v2") == 1
+    assert isinstance(tower, TensorRtTower)
+    assert [shapes for _, shapes in tower._contexts] == [()]
     assert found.describe()["cuda_graphs_image"].startswith("0 captured; not 1x8x8x3: The encoder failed (CUDA error 8")
+
+
+def test_a_shape_without_memory_for_its_context_shares_the_profiles(folder: Path) -> None:
+    library = HostCuda()
+    trt, model = double(folder, library), manifest.load(folder)
+    found = lane(trt, library, cuda_graphs=True)
+    tower, stored = found.open(folder, model, "image"), golden.load(folder)
+    tower(np.concatenate([stored.pixels[:1]] * 3))  # no fixed size: the context of the wide profile
+    trt.most_contexts = 1
+    for _ in range(2):
+        np.testing.assert_allclose(tower(stored.pixels[:1]), stored.image_embeddings[:1], rtol=1e-4)
+    assert found.describe()["cuda_graphs_image"] == "0 captured; not 1x8x8x3: no memory for a context of its own"
+    assert "cuStreamBeginCapture_v2" not in library.calls
+    trt.contexts.clear()
+    trt.most_contexts = 0
+    with pytest.raises(OutOfDeviceMemory):  # not even the profile's own
+        tower(stored.pixels[:2])
 
 
 @pytest.mark.parametrize("cached", [True, False])
