@@ -81,8 +81,8 @@ async def test_a_host_with_stalled_paths_goes_on_with_its_others(folder: Path) -
 
 async def test_a_host_that_stalls_altogether_waits_for_its_own_deadlines(folder: Path) -> None:
     """And every job of it is answered by then, though more than have room are stalled."""
-    async with asyncio.timeout(HANG_S), serving(folder, answers(silent), IMAGE_DOWNLOAD_TIMEOUT="0.5") as rig:
+    async with asyncio.timeout(HANG_S), serving(folder, answers(silent), IMAGE_DOWNLOAD_TIMEOUT="2") as rig:
         jobs = [rig.job(f"/slow{n}") for n in range(STALLED)]
-        good = [rig.job() for _ in range(20)]
-        assert [reply.get("code", "OK") for reply in await asyncio.gather(*good)] == ["OK"] * 20
+        good = [rig.job() for _ in range(5)]
+        assert [reply.get("code", "OK") for reply in await asyncio.gather(*good)] == ["OK"] * 5
         assert {reply["code"] for reply in await asyncio.gather(*jobs)} == {"DOWNLOAD_TIMEOUT"}
