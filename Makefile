@@ -10,7 +10,7 @@ MODEL_SOURCES := heimdex_clip/encoder/manifest.py heimdex_clip/encoder/golden.py
 	build checkpoint golden_inputs graph graph_checks oracle parity tokenizer_file towers weights))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench bench-start bench-worker bench-preprocess bulk-soak equality equality-arm sanitize soak
+.PHONY: help setup demo check format format-check lint types test model lock clean image push image-budget audit bench bench-start bench-worker bench-preprocess bulk-soak equality equality-arm sanitize fuzz soak
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -72,6 +72,15 @@ bench: $(MODEL)/manifest.json  ## this project beside its peers on the same mode
 
 bulk-soak: $(MODEL)/manifest.json  ## bulk: 10,000 rows under kills, a million in flat memory (2 minutes, 2 GB of disk)
 	$(BIN)/pytest -s tests/faults/soak_bulk.py
+
+# Of each target; every input that breaks a promise is kept in reports/fuzz.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= authentication contract handler http image manifest tokenizer url
+
+fuzz: $(MODEL)/manifest.json  ## fuzz what reads strangers' input: FUZZ_SECONDS for each of FUZZ_TARGETS, then the HTTP door
+	@set -e; for target in $(FUZZ_TARGETS); do echo "==> $$target"; \
+		$(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) --corpus build/fuzz/$$target; done
+	SCHEMATHESIS_EXAMPLES=500 $(BIN)/pytest -s tests/worker/http/test_schemathesis.py
 
 EQUALITY_CASES ?= 100000
 

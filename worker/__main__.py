@@ -8,7 +8,7 @@ import os
 import sys
 
 from heimdex_clip.errors import ClipError
-from worker import log, settings
+from worker import log, process, settings
 from worker.leaving import leave
 from worker.settings import Settings
 
@@ -53,12 +53,14 @@ def _explain(read: Settings) -> int:
 def _handler(read: Settings) -> int:
     from worker import handler
 
+    process.prepare()
     return handler.run(read)
 
 
 def _serve(read: Settings) -> int:
     from worker import server
 
+    process.prepare()
     return server.run(read)
 
 

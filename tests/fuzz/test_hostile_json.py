@@ -115,9 +115,9 @@ def test_an_item_that_is_large_or_deep_fails_alone(services: Services, field: st
 # ---- the HTTP server ---------------------------------------------------------------------------
 
 
-def assert_typed(answer: bytes, status: int) -> None:
+def assert_typed(name: str, answer: bytes, status: int) -> None:
     assert b"Traceback" not in answer
-    assert 200 <= status < 500 or status == 503, (status, answer[:300])
+    assert 200 <= status < 500 or status == 503, (name, status, answer[:300])
     if status != 200:
         error = json.loads(answer)["error"]
         code = error["code"] if isinstance(error, dict) else json.loads(answer)["code"]
@@ -138,7 +138,7 @@ async def test_the_server_answers_any_bytes(encoder: Encoder, route: str) -> Non
             if len(body) > _LARGE_BYTES and route not in _ROUTES_OF_LARGE:
                 continue
             response = await served.client.post(route, content=body, headers=headers)
-            assert_typed(response.content, response.status_code), name
+            assert_typed(name, response.content, response.status_code)
         await assert_serves(served)
 
 

@@ -9,7 +9,7 @@ from heimdex_clip.errors import InvalidRequest
 from worker.http.answering import answering
 from worker.http.door import Door
 from worker.http.operations import Operation, Schema
-from worker.http.schemas import BATCH_REPLY, EMBED_BODY, EXAMPLES, REPLY, failures
+from worker.http.schemas import BATCH_REPLY, EXAMPLES, IMAGE_BODY, IMAGES_BODY, REPLY, TEXT_BODY, failures
 from worker.service import EmbeddingService, Reply
 
 Accept = Callable[[Request], None]
@@ -19,15 +19,15 @@ def operations(door: Door) -> list[Operation]:
     """The routes of this module."""
     either = {"description": "One embedding, or a batch of them.", "anyOf": [REPLY, BATCH_REPLY]}
     return [
-        _operation(door, "/v1/embed/image", "Embed one image", _one_image, REPLY),
-        _operation(door, "/v1/embed/image-batch", "Embed several images", _several_images, BATCH_REPLY),
-        _operation(door, "/v1/embed/text", "Embed a text, or several", _texts, either),
+        _operation(door, "/v1/embed/image", "Embed one image", _one_image, IMAGE_BODY, REPLY),
+        _operation(door, "/v1/embed/image-batch", "Embed several images", _several_images, IMAGES_BODY, BATCH_REPLY),
+        _operation(door, "/v1/embed/text", "Embed a text, or several", _texts, TEXT_BODY, either),
     ]
 
 
-def _operation(door: Door, path: str, summary: str, accept: Accept, reply: Schema) -> Operation:
-    async def serve(service: EmbeddingService, body: object) -> Reply:
-        return await service.handle(body, accept=accept)
+def _operation(door: Door, path: str, summary: str, accept: Accept, body: Schema, reply: Schema) -> Operation:
+    async def serve(service: EmbeddingService, given: object) -> Reply:
+        return await service.handle(given, accept=accept)
 
     return Operation(
         "POST",
@@ -38,7 +38,7 @@ def _operation(door: Door, path: str, summary: str, accept: Accept, reply: Schem
             "The body is what a job's `input` holds on the queue, signed in the same way."
             " The answer's `Server-Timing` header has the milliseconds of each stage."
         ),
-        body=EMBED_BODY,
+        body=body,
         examples=EXAMPLES[path],
         answers={200: reply, **failures()},
     )

@@ -38,16 +38,32 @@ _SOURCE: dict[str, Schema] = {
     "request_id": {"type": "string", "maxLength": contract.MAX_REQUEST_ID_CHARS},
     "normalize": {"type": "boolean", "default": True},
 }
-_WHOLE: dict[str, Schema] = {"model": _TEXT, "encoding": {"enum": ["float", "base64"], "default": "float"}}
+_MODEL: Schema = {"type": ["string", "null"], "description": "Refused unless it is the one that is served."}
+_WHOLE: dict[str, Schema] = {"model": _MODEL, "encoding": {"enum": ["float", "base64"], "default": "float"}}
 _AUTH_V1 = _object("Signature over the image URL and the time.", {"ts": _TEXT, "sig": _TEXT})
 _AUTH_V2 = _object("Signature over the payload's exact bytes.", {"v": {"const": 2}, "kid": _TEXT, "sig": _TEXT})
 _ITEM = _object("One image or text.", {}, {**_SOURCE, "auth": _AUTH_V1})
+_ITEMS: Schema = {"type": "array", "items": _ITEM, "minItems": 1, "maxItems": contract.MAX_ITEMS}
+_V2 = _object("v2: everything under one signature.", {"payload": _TEXT, "auth": _AUTH_V2})
 
-EMBED_BODY: Schema = {
+IMAGE_BODY: Schema = {
     "anyOf": [
-        _object("v2: everything under one signature.", {"payload": _TEXT, "auth": _AUTH_V2}),
+        _V2,
         _object("v1: one image.", {"image_url": _SOURCE["image_url"], "auth": _AUTH_V1}, {**_SOURCE, **_WHOLE}),
-        _object("v1: several images, each with its own `auth`.", {"items": {"type": "array", "items": _ITEM}}, _WHOLE),
+    ]
+}
+IMAGES_BODY: Schema = {
+    "anyOf": [_V2, _object("v1: several images, each with its own `auth`.", {"items": _ITEMS}, _WHOLE)]
+}
+TEXT_BODY: Schema = {
+    "anyOf": [
+        _V2,
+        _object(
+            "Unsigned, where the server accepts that: a text.",
+            {"text": _SOURCE["text"]},
+            {"request_id": _SOURCE["request_id"], "normalize": _SOURCE["normalize"], **_WHOLE},
+        ),
+        _object("Unsigned: several texts.", {"items": _ITEMS}, _WHOLE),
     ]
 }
 
@@ -96,11 +112,11 @@ OPENAI_BODY = _object(
     "OpenAI's body, with images beside texts.",
     {"input": {"anyOf": [_INPUT, {"type": "array", "items": _INPUT, "minItems": 1}]}},
     {
-        "model": _TEXT,
-        "modality": {"enum": ["text", "image"], "default": "text", "description": "What plain strings are."},
-        "encoding_format": {"enum": ["float", "base64"], "default": "float"},
-        "dimensions": {"type": "integer", "description": "Only the model's own size is accepted."},
-        "user": {"type": "string", "description": "Ignored."},
+        "model": _MODEL,
+        "modality": {"enum": ["text", "image", None], "default": "text", "description": "What plain strings are."},
+        "encoding_format": {"enum": ["float", "base64", None], "default": "float"},
+        "dimensions": {"type": ["integer", "null"], "description": "Only the model's own size is accepted."},
+        "user": {"description": "Ignored."},
     },
 )
 
