@@ -22,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         return 130
+    except asyncio.CancelledError:  # SIGTERM, where a measurement listens for it
+        return 143
 
 
 def _parser() -> argparse.ArgumentParser:

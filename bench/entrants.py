@@ -14,7 +14,7 @@ from bench.proctimes import cpu_time
 from bench.ratios import percentile
 
 START_TIMEOUT_S = 180
-CALL_TIMEOUT_S = 120
+CALL_TIMEOUT_S = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ What fails is told and left out; what was measured until then is saved. The verd
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
@@ -25,6 +27,10 @@ T = TypeVar("T")
 
 async def run(model_dir: Path, checkpoint: Path | None, *, quick: bool, write_document: bool) -> int:
     """Measure everything, print, save, write the document; the exit code. Raises ClipError."""
+    # A contestant must not outlive a run that is told to end.
+    own_task = asyncio.current_task()
+    assert own_task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, own_task.cancel)
     model = manifest.load(model_dir)
     checkpoint = torch_model.checkpoint(model, checkpoint)
     print(report.machine_line())

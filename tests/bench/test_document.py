@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from bench import document, plots, tables
 from bench.errors import BenchError
 
 DOCUMENT = document.DOCUMENT
+README = DOCUMENT.parent.parent / "README.md"
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,12 @@ def test_an_unfinished_run_is_no_result(tmp_path: Path) -> None:
 
     with pytest.raises(BenchError, match="did not finish"):
         document.load(tmp_path)
+
+
+def test_the_readme_says_of_the_start_what_the_samples_say(results: tables.Results) -> None:
+    said = re.search(r"it is ([0-9.]+) times quicker than the\s+same model in PyTorch", README.read_text())
+
+    measured = re.search(r"takes ([0-9.]+) ", tables.start(results))
+    assert said is not None
+    assert measured is not None
+    assert float(said[1]) == round(float(measured[1]), 1)
