@@ -88,8 +88,8 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(folder: Path, **env: str) -> AsyncIterator[Scene]:
-    """All up but the worker."""
+async def scene(folder: Path, *, attempt_timeout_s: float = 2, **env: str) -> AsyncIterator[Scene]:
+    """All up but the worker; after `attempt_timeout_s` the client takes a job for lost."""
     model_dir = tiny_model.build(folder / "model")
     control = Control(folder / "control")
     control.folder.mkdir()
@@ -113,7 +113,7 @@ async def scene(folder: Path, **env: str) -> AsyncIterator[Scene]:
                 SECRET,
                 base_url=f"http://127.0.0.1:{callers.port}/v2",
                 timeout_s=30,
-                attempt_timeout_s=2,
+                attempt_timeout_s=attempt_timeout_s,
             )
         )
         encoder = await asyncio.to_thread(open_encoder, model_dir, runtime="cpu")

@@ -20,7 +20,8 @@ Stage = Callable[[Scene, Board], Awaitable[Callable[[], None]]]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def there(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
-    async with scene(tmp_path_factory.mktemp("shutdown"), IMAGE_DOWNLOAD_TIMEOUT="20") as there:
+    folder = tmp_path_factory.mktemp("shutdown")
+    async with scene(folder, attempt_timeout_s=5, IMAGE_DOWNLOAD_TIMEOUT="20") as there:
         yield there
 
 
@@ -96,6 +97,7 @@ async def test_sigterm_at_a_stage(there: Scene, stage: Stage, tell: Tell) -> Non
     await drained(worker, release)
     await there.running()
     await board.finished()
+    assert board.retried == 0
     tell(board.row())
 
 
