@@ -77,7 +77,7 @@ def _runpod(settings: ClientSettings, endpoint_id: str) -> RunPod:
 def _rules(settings: ClientSettings) -> DownloadRules:
     from heimdex_clip.backends.images import DownloadRules
 
-    return DownloadRules(settings.allowed_ports, settings.allowed_private)
+    return DownloadRules(settings.allowed_ports, settings.allowed_private, settings.allowed_hosts)
 
 
 def _new_driver() -> Driver:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Self, TypeVar
 
-from heimdex_clip.addresses import Network
+from heimdex_clip.addresses import Network, canonical
 from heimdex_clip.errors import SettingsError
 from heimdex_clip.signing import DEFAULT_KID
 
@@ -40,6 +40,7 @@ class ClientSettings:
     canary_percent: float = 0.0
     allowed_private: tuple[Network, ...] = ()
     allowed_ports: frozenset[int] = frozenset({80, 443})
+    allowed_hosts: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, environ: Mapping[str, str] | None = None) -> Self:
@@ -67,6 +68,7 @@ class ClientSettings:
             canary_percent=env.get("CLIP_CANARY_PERCENT", 0.0, _number(0, 100)),
             allowed_private=env.get("ALLOWED_PRIVATE_CIDRS", (), _networks),
             allowed_ports=env.get("ALLOWED_IMAGE_PORTS", frozenset({80, 443}), _ports),
+            allowed_hosts=env.get("ALLOWED_IMAGE_HOSTS", (), _hosts),
         )
         for backend in (settings.backend, settings.fallback):
             for name in _NEEDED.get(backend, ()):
@@ -141,3 +143,17 @@ def _ports(value: str) -> frozenset[int]:
     if not all(part.isascii() and part.isdigit() and 0 < int(part) < 65536 for part in parts):
         raise ValueError("ports, separated by commas")
     return frozenset(map(int, parts))
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    return tuple(_host(part.strip().lower()) for part in value.split(","))
+
+
+def _host(text: str) -> str:
+    try:
+        return canonical(text)
+    except ValueError:
+        # The last label is no number: that would be an address in an odd notation.
+        if not re.fullmatch(r"([a-z0-9_-]{1,63}\.)*[a-z0-9_-]*[a-z_-][a-z0-9_-]*\.?", text, re.ASCII):
+            raise ValueError("host names in ASCII or IP addresses, separated by commas") from None
+        return text.removesuffix(".")

@@ -62,3 +62,22 @@ def refusal(address: str | IPv4Address | IPv6Address, allowed_private: Collectio
     if not ip.is_global or (isinstance(ip, IPv6Address) and ip not in _PUBLIC_V6):
         return "not a public address"
     return None
+
+
+def listed(host: str, allowed: Collection[str]) -> bool:
+    """Whether a URL's host, in ASCII and lower case, is one of `allowed` or a name below one of them.
+
+    `allowed` are names in the same form without a dot at their end, which also stand for those below them, and IP
+    addresses as `canonical` writes them, which stand for themselves.
+    """
+    try:
+        return canonical(host.strip("[]")) in allowed
+    except ValueError:
+        name = host.removesuffix(".")
+    return any(name == entry or name.endswith("." + entry) for entry in allowed)
+
+
+def canonical(address: str) -> str:
+    """An IP address in one notation, the IPv4 one where it is mapped. Raises ValueError where it is none."""
+    ip = ipaddress.ip_address(address)
+    return str(ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else str(ip)

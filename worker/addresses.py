@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote, urljoin
 
 from yarl import URL
 
-from heimdex_clip.addresses import Network, refusal
+from heimdex_clip.addresses import Network, canonical, listed, refusal
 from heimdex_clip.errors import UrlRefused
 
 _FORM = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<rest>[^#]*)(?:#.*)?", re.DOTALL)
@@ -58,7 +58,7 @@ def check_url(
         allowed = ", ".join(str(number) for number in sorted(allowed_ports))
         raise UrlRefused(f"The image URL's port is not allowed; these are: {allowed}")
     host = _check_host(place["host"], allowed_private)
-    if allowed_hosts and not _listed(host, allowed_hosts):
+    if allowed_hosts and not listed(host, allowed_hosts):
         raise UrlRefused("The image URL's host is not among those that this worker downloads from")
     suffix = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
     slash = "" if form["rest"].startswith("/") else "/"
@@ -103,27 +103,12 @@ def parse_host(text: str) -> str:
     Raises ValueError for anything else: a wildcard, a port, a URL, a network, an address in an odd notation.
     """
     try:
-        return _address(text)
+        return canonical(text)
     except ValueError:
         name = _ascii_name(text)
     if _NUMERIC.fullmatch(name):
         raise ValueError(f"{text!r} is an IP address in an odd notation")
     return name.removesuffix(".")
-
-
-def _listed(host: str, allowed: Collection[str]) -> bool:
-    """Whether a checked host is one of `allowed` or below it."""
-    try:
-        return _address(host.strip("[]")) in allowed
-    except ValueError:
-        name = host.removesuffix(".")
-    return any(name == entry or name.endswith("." + entry) for entry in allowed)
-
-
-def _address(text: str) -> str:
-    """An IP address in one notation, the IPv4 one where it is mapped. Raises ValueError where it is none."""
-    ip = ip_address(text)
-    return str(ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else str(ip)
 
 
 def _printable(url: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from heimdex_clip.addresses import Network, refusal
+from heimdex_clip.addresses import Network, listed, refusal
 from heimdex_clip.errors import ClipError, DownloadFailed, DownloadTimeout, ImageTooLarge, UrlRefused
 
 _MAX_REDIRECTS = 3
@@ -26,6 +26,8 @@ class DownloadRules:
 
     allowed_ports: frozenset[int] = frozenset({80, 443})
     allowed_private: tuple[Network, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    """As `addresses.listed` takes them; none allow every host."""
     max_bytes: int = 10 << 20
     timeout_s: float = 30.0
 
@@ -36,7 +38,7 @@ def download(url: str, rules: DownloadRules) -> bytes:
     # A pool of its own: no environment proxy, and no connection outlives the address it was checked for.
     with httpcore.ConnectionPool(network_backend=_Guarded(rules.allowed_private)) as pool:
         for _ in range(_MAX_REDIRECTS + 1):
-            found = _get(pool, _checked(url, rules.allowed_ports), rules, give_up_at)
+            found = _get(pool, _checked(url, rules), rules, give_up_at)
             if isinstance(found, bytes):
                 return found
             url = _follow(url, found)
@@ -74,7 +76,7 @@ def _get(pool: httpcore.ConnectionPool, url: str, rules: DownloadRules, give_up_
     return bytes(body)
 
 
-def _checked(url: str, allowed_ports: Collection[int]) -> str:
+def _checked(url: str, rules: DownloadRules) -> str:
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -84,8 +86,10 @@ def _checked(url: str, allowed_ports: Collection[int]) -> str:
         raise UrlRefused("The image URL must be an http or https URL in ASCII")
     if parts.username is not None or parts.password is not None:
         raise UrlRefused("The image URL must not hold a user name or password")
-    if port not in allowed_ports:
+    if port not in rules.allowed_ports:
         raise UrlRefused("The image URL's port is not allowed")
+    if rules.allowed_hosts and not listed(parts.hostname, rules.allowed_hosts):
+        raise UrlRefused("The image URL's host is not among those that images are downloaded from")
     return url.partition("#")[0]
 
 

@@ -55,6 +55,9 @@ def test_reads_the_process_environment_when_given_none(monkeypatch: pytest.Monke
         ({**RUNPOD, "CLIP_CANARY_PERCENT": "101"}, "CLIP_CANARY_PERCENT"),
         ({**RUNPOD, "ALLOWED_PRIVATE_CIDRS": "here"}, "ALLOWED_PRIVATE_CIDRS"),
         ({**RUNPOD, "ALLOWED_IMAGE_PORTS": "80,0"}, "ALLOWED_IMAGE_PORTS"),
+        ({**RUNPOD, "ALLOWED_IMAGE_HOSTS": "*.example.com"}, "ALLOWED_IMAGE_HOSTS"),
+        ({**RUNPOD, "ALLOWED_IMAGE_HOSTS": "example.com,"}, "ALLOWED_IMAGE_HOSTS"),
+        ({**RUNPOD, "ALLOWED_IMAGE_HOSTS": "10.1"}, "ALLOWED_IMAGE_HOSTS"),
         ({**RUNPOD, "RUNPOD_ENDPOINT_BASE_URL": "ftp://x"}, "base_url"),
         ({**RUNPOD, "RUNPOD_API_KEY": "never\u00fc"}, "api_key"),
     ],
@@ -83,3 +86,8 @@ async def test_off_gives_typed_nothing() -> None:
         assert await quiet.embed_text("x") == await quiet.info() == Disabled()
         assert await quiet.embed_images([Path("a")]) == [Disabled()]
         assert not (await quiet.health()).ready
+
+
+def test_hosts_are_listed_in_one_notation() -> None:
+    settings = ClientSettings.read({**RUNPOD, "ALLOWED_IMAGE_HOSTS": "Images.Example.com., ::ffff:192.0.2.1,a-1.b2c"})
+    assert settings.allowed_hosts == ("images.example.com", "192.0.2.1", "a-1.b2c")

@@ -6,6 +6,7 @@ import asyncio
 import math
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -34,8 +35,8 @@ def client(folder: Path, **environment: str) -> ClipClient:
     return made
 
 
-def rules(port: int, **changed: int) -> DownloadRules:
-    return DownloadRules(frozenset({port}), (ip_network("127.0.0.0/8"),), **changed)
+def rules(port: int, *, max_bytes: int = 10 << 20) -> DownloadRules:
+    return DownloadRules(frozenset({port}), (ip_network("127.0.0.0/8"),), max_bytes=max_bytes)
 
 
 def test_threads_share_one_model(tmp_path: Path) -> None:
@@ -104,6 +105,11 @@ async def test_downloads_keep_to_the_rules(tmp_path: Path) -> None:
             )
         with pytest.raises(UrlRefused):
             await fetch("/redirect.jpg")
+        listed = replace(rules(images.port), allowed_hosts=("127.0.0.1",))
+        assert await asyncio.to_thread(download, images.url("/picture/1.jpg"), listed) == picture(1)
+        elsewhere = replace(listed, allowed_hosts=("example.com", "0.0.1"))
+        with pytest.raises(UrlRefused, match="host is not among"):
+            await asyncio.to_thread(download, images.url("/picture/1.jpg"), elsewhere)
         with pytest.raises(ImageTooLarge, match="1000 bytes"):
             await fetch("/large.jpg", max_bytes=1000)
         with pytest.raises(DownloadTimeout):
