@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import linecache
 import re
 import statistics
 import sys
@@ -171,7 +172,8 @@ def hottest(stacks: str) -> Profile:
             match = _FRAME.match(frame)
             file = _own_file(match["file"]) if match else None
             if match and file:
-                found[f"{file}:{match['line']} ({match['name']})"] += int(number)
+                code = linecache.getline(str(environments.ROOT / file), int(match["line"])).strip()
+                found[f"{file}:{match['line']} {code or match['name']}"] += int(number)
                 break
     return Profile(found.most_common(8), total)
 

@@ -279,9 +279,27 @@ def start(results: Results) -> str:
 
 
 def worker(results: Results) -> str:
-    """`make bench-worker`: its own verdict."""
+    """`make bench-worker`: each of its targets with the spread, by size and by number of clients."""
     result = results["worker"]
-    return f"{machine(result)} Its verdict: {result['verdict']}."
+    loads: dict[tuple[str, tuple[int, int], int], list[Mapping[str, Any]]] = {}
+    for sample in result["samples"]:
+        key = sample["name"], tuple(sample["size"]), sample["worked"]["load"]["clients"]
+        loads.setdefault(key, []).append(sample)
+
+    def rates(name: str, size: tuple[int, int], clients: int) -> list[float]:
+        return [sample["worked"]["load"]["jobs_per_s"] for sample in loads[name, size, clients]]
+
+    counts = sorted({clients for name, _, clients in loads if name == "worker"})
+    sizes = sorted({size for name, size, _ in loads if name == "worker"})
+    lines = []
+    for size in sizes:
+        of_ceiling = {n: [sample["ceiling_per_s"] for sample in loads["worker", size, n]] for n in counts}
+        ratios = [shown(paired(rates("worker", size, n), of_ceiling[n])) for n in counts]
+        lines.append([f"of what encoding plus one decode allow, {size[0]}x{size[1]}", *ratios])
+    bare = [shown(paired(rates("stub worker", sizes[0], n), rates("bare loop", sizes[0], n))) for n in counts]
+    lines.append(["of the bare SDK loop, encoder and decoder replaced by 5 ms of sleep", *bare])
+    header = ["images/s of the worker", *(f"{n} client{'s' if n > 1 else ''}" for n in counts)]
+    return f"{machine(result)}\n\n{rows(header, lines)}\n\nIts verdict: {result['verdict']}."
 
 
 def preprocess(results: Results) -> str:

@@ -57,6 +57,15 @@ async def test_run_is_queued_then_taken_then_completed(api: JobApi, caller: http
     assert {type(done["delayTime"]), type(done["executionTime"])} == {int}
 
 
+async def test_a_ping_may_name_every_job_of_a_full_worker(api: JobApi) -> None:
+    jobs = "%2C".join("57f6bf30-a872-4104-af00-2116ab0ace2d" for _ in range(512))
+    async with httpx.AsyncClient(headers={"Authorization": "worker-key"}) as sdk:
+        answer = await sdk.get(f"{api.endpoint_url}/ping/w-1?gpu=none&job_id={jobs}")
+
+    assert answer.status_code == 200
+    assert api.calls["ping"] == 1
+
+
 async def test_runsync_answers_the_result_or_the_state_after_its_wait(api: JobApi, caller: httpx.AsyncClient) -> None:
     waiting = (await caller.post("/runsync?wait=1", json={"input": 1})).json()
     assert waiting["status"] == "IN_QUEUE"
