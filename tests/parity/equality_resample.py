@@ -13,6 +13,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 import numpy as np
 import PIL
@@ -42,7 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         print("the extension is not built: `make setup` builds it where there is a compiler", file=sys.stderr)
         return 1
     numbers = range(given.cases) if given.only is None else range(given.only, given.only + 1)
-    counts, wrong = _generated(given.seed, numbers, given.processes)
+    try:
+        counts, wrong = _generated(given.seed, numbers, given.processes)
+    except BrokenProcessPool:
+        print("a process died in the extension", file=sys.stderr)
+        return 1
     if given.only is None and not given.no_photographs:
         for name, case in photographs():
             counts["photographs"] += 1
@@ -71,8 +77,9 @@ def _generated(seed: int, numbers: range, processes: int) -> tuple[Counter[str],
     counts: Counter[str] = Counter()
     wrong: list[str] = []
     begun = reported = time.monotonic()
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
-        for features, differing in pool.imap_unordered(functools.partial(_one, seed), numbers, chunksize=16):
+    # Unlike a Pool, it says so when one of its processes dies, as under a sanitizer's finding.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("fork")) as pool:
+        for features, differing in pool.map(functools.partial(_one, seed), numbers, chunksize=16):
             counts.update(["cases", *features])
             wrong += differing
             if time.monotonic() - reported > _REPORT_S:

@@ -52,8 +52,11 @@ def _arguments(random: np.random.Generator) -> list[Any]:
     resized = [size + int(random.integers(0, 60)) for _ in range(2)]
     corner = [int(random.integers(0, side - size + 1)) for side in resized]
     arguments: list[Any] = [source, out, *resized, *corner, str(random.choice(_resample.variants()))]
+    if random.random() < 0.1:  # good arrays that do not belong together
+        shape = [size + int(random.integers(0, 2)), size + int(random.integers(0, 2)), int(random.choice([1, 2, 3, 4]))]
+        arguments[int(random.integers(0, 2))] = np.zeros(shape, np.uint8)
     for place in range(len(arguments)):
-        if random.random() < 0.08:  # of seven: every second call stays good
+        if random.random() < 0.08:  # of seven: about half of the calls stay good
             arguments[place] = _hostile(random, place)
     if random.random() < 0.01:
         return arguments[: int(random.integers(0, len(arguments)))]
