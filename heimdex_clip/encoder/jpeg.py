@@ -26,6 +26,7 @@ _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
 _FRAMES = (_BASELINE, _EXTENDED, _PROGRESSIVE)  # those with Huffman coding and a DCT
 _HUFFMAN_TABLES, _QUANTISATION, _RESTART_INTERVAL, _COMMENT = 0xC4, 0xDB, 0xDD, 0xFE
 _BESIDE = (_HUFFMAN_TABLES, _QUANTISATION, _RESTART_INTERVAL, _COMMENT, *range(0xE0, 0xF0))
+_FILL, _END = 0xFF, b"\xff\xd9"
 _MAX_SEGMENTS = 1024  # a photograph has some dozens; nobody's header is worth reading a million in Python
 
 _BLOCK = 8  # samples a side
@@ -61,13 +62,14 @@ class Frame:
 def read_frame(data: bytes) -> Frame | None:
     """The frame of an 8-bit, Huffman-coded DCT picture of 1 or 3 components; None for everything else.
 
-    Reads up to the first scan. Anything unusual on the way gives None too: bytes between segments, a segment that
-    is cut short or has no place there, a second frame.
+    Anything unusual gives None too: before the first scan bytes between segments, a segment that is cut short or
+    has no place there, and a second frame; from there on a fill byte.
     """
     found: tuple[int, bytes] | None = None
-    for marker, body in _segments(data):
+    for marker, body, end in _segments(data):
         if marker == _SOS:
-            return _frame(*found, scan=body) if found else None
+            frame = _frame(*found, scan=body) if found else None
+            return None if frame is None or _has_fill_bytes(data, end, frame) else frame
         if marker in _FRAMES and found is None:
             found = marker, body
         elif marker not in _BESIDE:
@@ -75,8 +77,8 @@ def read_frame(data: bytes) -> Frame | None:
     return None
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of each segment, for as long as they follow upon each other without a flaw."""
+def _segments(data: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Marker, content and end of each segment, for as long as they follow upon each other without a flaw."""
     if data[:2] != bytes((0xFF, _SOI)):
         return
     position = 2
@@ -85,8 +87,21 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         end = position + 2 + int.from_bytes(head[2:], "big")
         if len(head) < 4 or head[0] != 0xFF or not position + 4 <= end <= len(data):
             return
-        yield head[1], data[position + 4 : end]
+        yield head[1], data[position + 4 : end], end
         position = end
+
+
+def _has_fill_bytes(data: bytes, scan_at: int, frame: Frame) -> bool:
+    """Whether two 0xFF stand side by side in the scans, which no encoder writes there.
+
+    Then the library's result depends on where the pieces end that it is given: Pillow's are 64 KiB.
+    """
+    rest = np.frombuffer(data, np.uint8, offset=scan_at)
+    if int((rest[:-1] & rest[1:]).max(initial=0)) < _FILL:  # bytes.find takes ten times as long
+        return False
+    # Of one scan the first such marker is the end, and what cameras append to a file does not matter.
+    end = -1 if frame.working_bytes else data.find(_END, scan_at)
+    return data.find(bytes((_FILL, _FILL)), scan_at, len(data) if end < 0 else end + 1) >= 0
 
 
 def _frame(marker: int, body: bytes, *, scan: bytes) -> Frame | None:

@@ -68,3 +68,8 @@ def test_threads_may_share_one() -> None:
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(fill, [n % 256 for n in range(2000)]))
     assert buffers.idle_bytes <= 4000
+
+
+def test_memory_that_cannot_be_had_is_a_memory_error() -> None:
+    with pytest.raises(MemoryError), Buffers(0).borrow((1 << 50,)):
+        pass

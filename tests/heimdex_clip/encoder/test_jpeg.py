@@ -192,3 +192,22 @@ def test_generated_files_sound_and_spoilt_get_one_verdict() -> None:
     # Without all three the run would prove little.
     assert min(spoilt.count(verdict) for verdict in set(spoilt)) > 50
     assert len(set(spoilt)) == 3
+
+
+@pytest.mark.parametrize("progressive", [False, True], ids=["baseline", "progressive"])
+def test_fill_bytes_in_a_scan_leave_the_file_to_pillow(progressive: bool) -> None:
+    data = jpegfiles.write(replace(COLOUR, progressive=progressive))
+    assert read_frame(data) is not None
+    stuffed = data.rindex(b"\xff\x00")
+    assert read_frame(data[:stuffed] + b"\xff" + data[stuffed:]) is None
+
+
+def test_what_stands_after_the_end_of_one_scan_does_not_matter() -> None:
+    assert read_frame(SOUND + b"\xff\xff") == read_frame(SOUND)
+
+
+def test_pixels_do_not_depend_on_where_pillows_pieces_end() -> None:
+    """A large file with 0xFF 0xFF 0x00 in its scan, of which Pillow's 64 KiB at a time make other pixels."""
+    case = jpeg_cases.case(7, 8402)
+    assert b"\xff\xff\0" in case.data
+    assert jpeg_cases.disagreement(case.data) == ""
