@@ -8,7 +8,6 @@ from typing import Any
 
 from bench import plots, report, section, tables
 from bench.environments import ROOT
-from bench.errors import BenchError
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 _UNFINISHED = "unfinished"
@@ -20,14 +19,16 @@ _PICTURES = {
 
 
 def load(folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Every file of samples by its name. Raises BenchError for one of an unfinished run."""
+    """Every file of samples by its name, less rough ones and those of runs that did not finish."""
     results = {}
     for path in sorted((folder or report.RESULTS).glob("*.json")):
         if path.stem.endswith(report.target("", quick=True)):
             continue
-        results[path.stem] = json.loads(path.read_text())
-        if results[path.stem]["verdict"] == _UNFINISHED:
-            raise BenchError(f"{path} is of a run that did not finish; run it again")
+        result = json.loads(path.read_text())
+        if result["verdict"] == _UNFINISHED:
+            print(f"{path} is of a run that did not finish: left out")
+            continue
+        results[path.stem] = result
     return results
 
 

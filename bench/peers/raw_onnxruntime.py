@@ -49,8 +49,8 @@ class RawOnnxRuntime:
 
 def _pixels(data: bytes) -> NDArray[np.uint8]:
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    scale = _SIZE / min(image.size)
-    image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    short = min(image.size)
+    image = image.resize((_SIZE * image.width // short, _SIZE * image.height // short), Image.Resampling.BICUBIC)
     left, top = (image.width - _SIZE) // 2, (image.height - _SIZE) // 2
     return np.asarray(image.crop((left, top, left + _SIZE, top + _SIZE)))
 
