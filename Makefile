@@ -133,4 +133,4 @@ lock:  ## write the hashed requirements files again from pyproject.toml
 	$(LOCK) --group pyproject.toml:engine -c requirements/dev.txt -o requirements/engine.txt
 
 clean:  ## remove what was built, models included
-	rm -rf .venv build dist reports models/*/ .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist reports models/*/ heimdex_clip/encoder/*.so .coverage* .mypy_cache .pytest_cache .ruff_cache .hypothesis
