@@ -29,6 +29,7 @@ from heimdex_clip.errors import ClipError, ImageInvalid, ImageTooLarge, Overload
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 """Accepted formats by Pillow's names; "JPEG" admits MPO, whose first picture counts."""
 _BYTES_PER_PIXEL = 4  # Pillow stores colour in four bytes, whatever the file has
+_WEBP_BYTES_PER_PIXEL = 12  # the animation decoder's canvases and Pillow's copies of them, besides the picture
 _CHANNELS = {"L": 1, "RGB": 3}
 """The modes whose resize is the extension's: bytes without a palette, alpha or further depth."""
 _BAND_PIXELS = 1 << 18  # copied out of Pillow in one piece: about what a core's cache holds
@@ -78,7 +79,7 @@ def _pixels(image: Image.Image, data: bytes, size: int, hold: Hold, route: Route
             # A complaint of whatever kind leaves the file to Pillow, whose verdict is the contract's.
             if jpeg.decode(data, pixels):
                 return resized_crop(pixels, size, route)
-    held = _BYTES_PER_PIXEL * _area(image.size) + jpeg.working_bytes(image, data)
+    held = _BYTES_PER_PIXEL * _area(image.size) + _working_bytes(image, data)
     if route.variant == resample.PILLOW or image.mode not in _CHANNELS:
         with hold(held + _BYTES_PER_PIXEL * _area(resized_size(image.size, size))):
             image.load()
@@ -136,6 +137,11 @@ def _frame(image: Image.Image, data: bytes, route: Route) -> jpeg.Frame | None:
         return None
     frame = jpeg.turbo_frame(data)
     return frame if frame is not None and (frame.width, frame.height) == image.size else None
+
+
+def _working_bytes(image: Image.Image, data: bytes) -> int:
+    """What Pillow's decoder of this picture holds besides the picture."""
+    return _WEBP_BYTES_PER_PIXEL * _area(image.size) if image.format == "WEBP" else jpeg.working_bytes(image, data)
 
 
 def _bytes_of(shape: tuple[int, int, int], size: int) -> int:
