@@ -61,8 +61,8 @@ def peers(results: Results, theme: str) -> Figure:
     figure = Figure(figsize=(9, 4.2), facecolor=_THEMES[theme][0], layout="constrained")
     left, right = figure.subplots(1, 2)
     panels: tuple[tuple[Axes, str, str, str], ...] = (
-        (left, CLIENTS.name, OWN_HTTP, "images/s at 64 clients, worker over HTTP = 1 (more is better)"),
-        (right, SINGLE.name, OWN, "p50 of one image, heimdex_clip = 1 (less is better)"),
+        (left, CLIENTS.name, OWN_HTTP, "images/s at 64 clients\nworker over HTTP = 1, more is better"),
+        (right, SINGLE.name, OWN, "p50 of one image\nheimdex_clip = 1, less is better"),
     )
     for axes, measure, base, title in panels:
         found = [(name, goals.ratio(samples, name, base, measure)) for name in reversed(goals.names(samples))]
@@ -108,7 +108,9 @@ def scales(results: Results, theme: str) -> Figure:
         right.bar(range(len(sizes)), heights, bottom=bottom, color=colour, label=label, width=0.8)
         bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
     right.set_xticks(range(len(sizes)), [f"{size[0] * size[1] / 1e6:.1f}" for size in sizes])
-    right.legend(facecolor=_THEMES[theme][0], edgecolor=_THEMES[theme][2], labelcolor=_THEMES[theme][1], fontsize=8)
+    paper, ink, grid = _THEMES[theme]
+    below = {"ncols": len(scaling.STAGES), "loc": "upper center", "bbox_to_anchor": (0.5, -0.08), "fontsize": 7}
+    right.legend(facecolor=paper, edgecolor=grid, labelcolor=ink, **below)
     _dress(right, f"share of a job by Mpx, {scaling.SIZE_CLIENTS} clients", theme)
     return figure
 

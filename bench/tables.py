@@ -26,7 +26,7 @@ _WORDS = {
     "queue_ms": "waiting for the encoder",
     "inference_ms": "the encoder's run of a batch",
 }
-_NEAR_FULL = 0.95
+_NEAR_FULL = 0.9
 
 
 def machine(result: Mapping[str, Any]) -> str:
@@ -186,7 +186,7 @@ def _table(cells: Sequence[scaling.Cell], key: Callable[[scaling.Cell], float], 
 
 
 def knee(cells: Sequence[scaling.Cell]) -> tuple[int, str]:
-    """The fewest clients that reach 95 % of the most images/s, and the stage that grows most from there on."""
+    """The fewest clients that reach nine tenths of the most images/s, and the stage that grows most from there on."""
     rate = _median(cells, "clients", "per_s")
     at = min(clients for clients, value in rate.items() if value >= _NEAR_FULL * max(rate.values()))
     most = max(rate)
@@ -203,7 +203,7 @@ def knee_sentence(cells: Sequence[scaling.Cell]) -> str:
     """The knee in words."""
     at, stage = knee(cells)
     return (
-        f"The knee is at {at} clients: from there on throughput is within 5 % of the most, and each further client only"
+        f"The knee is at {at} clients. From there throughput is within a tenth of the most, and every further client only"
         f" waits. The stage that makes it is {_WORDS[stage]}, which grows most from one client to the most."
     )
 
