@@ -203,8 +203,8 @@ def knee_sentence(cells: Sequence[scaling.Cell]) -> str:
     """The knee in words."""
     at, stage = knee(cells)
     return (
-        f"The knee is at {at} clients. From there throughput is within a tenth of the most, and every further client only"
-        f" waits. The stage that makes it is {_WORDS[stage]}, which grows most from one client to the most."
+        f"The knee is at {at} clients. From there throughput is within a tenth of the most, and every further client"
+        f" only waits. The stage that makes it is {_WORDS[stage]}, which grows most from one client to the most."
     )
 
 
