@@ -125,6 +125,8 @@ lock:  ## write the hashed requirements files again from pyproject.toml
 	$(LOCK) --extra cpu --group worker -c requirements/dev.txt pyproject.toml -o requirements/worker-cpu.txt
 	$(LOCK) --group pyproject.toml:bootstrap -c requirements/dev.txt -o requirements/bootstrap.txt
 	$(LOCK) --extra cpu --group export -c requirements/dev.txt pyproject.toml -o requirements/export.txt
+	$(LOCK) --no-annotate --extra cpu -c requirements/dev.txt pyproject.toml -o requirements/peers/own.txt
+	for peer in $(basename $(wildcard requirements/peers/*.in)); do $(LOCK) --no-annotate $$peer.in -o $$peer.txt || exit; done
 	$(LOCK) --extra cpu --group worker $(call leave-out,docker/leave-out.txt) $(IMAGE_FROM)image-cpu.txt
 	$(LOCK) --extra gpu --group worker $(call leave-out,docker/leave-out.txt docker/leave-out-cuda.txt) $(IMAGE_FROM)image-cuda.txt
 	$(LOCK) --extra gpu --group worker $(call leave-out,docker/leave-out.txt docker/leave-out-tensorrt.txt) $(IMAGE_FROM)image-tensorrt.txt
