@@ -12,13 +12,15 @@ from numpy.typing import NDArray
 
 from bench import pictures, report
 from bench.errors import BenchError
-from bench.field import OWN, OWN_HTTP, REFERENCE, Field
+from bench.field import FLOOR, INFINITY_HTTP, OWN, OWN_HTTP, REFERENCE, Field
 from bench.library import LibraryEntrant
 from bench.peers_run import reason
 from bench.ratios import Verdict
 from bench.servers import HttpEntrant, data_uri
 
 _QUICK_STEP = 5
+_THE_SAME_AS_ANOTHER = (INFINITY_HTTP, FLOOR)
+"""Other doors of what is compared anyway."""
 Vectors = list[NDArray[np.float64] | None]
 
 
@@ -48,7 +50,11 @@ async def run(found: Field, folder: Path, *, quick: bool) -> Parity | None:
     step = _QUICK_STEP if quick else 1
     images, texts = pictures.images()[::step], pictures.texts()[::step]
     paths = write(images, folder)
-    entrants = [one for one in found.entrants if isinstance(one, LibraryEntrant | HttpEntrant)]
+    entrants = [
+        one
+        for one in found.entrants
+        if isinstance(one, LibraryEntrant | HttpEntrant) and one.name not in _THE_SAME_AS_ANOTHER
+    ]
     entrants.sort(key=lambda one: one.name != REFERENCE)
     expected: dict[str, Vectors] = {}
     digests: dict[str, list[object]] = {}
