@@ -8,6 +8,7 @@ from typing import Any
 
 from bench import plots, report, section, tables
 from bench.environments import ROOT
+from bench.markdown import Results
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 _UNFINISHED = "unfinished"
@@ -32,7 +33,7 @@ def load(folder: Path | None = None) -> dict[str, dict[str, Any]]:
     return results
 
 
-def sections(results: tables.Results) -> dict[str, str]:
+def sections(results: Results) -> dict[str, str]:
     """What stands between each pair of markers; that there is nothing, where there are no samples."""
     found = {}
     for name, (needed, say) in tables.SECTIONS.items():

@@ -66,12 +66,12 @@ def names(samples: Iterable[Sample]) -> list[str]:
     return list(dict.fromkeys(sample.entrant for sample in samples))
 
 
-def best_peer(samples: Sequence[Sample], measure: str, *, most: bool, leave_out: Sequence[str] = ()) -> str | None:
+def best_peer(samples: Sequence[Sample], measure: str, *, most: bool) -> str | None:
     """The peer with the highest (or lowest) median; None when no peer was measured."""
     medians = {
         name: statistics.median(figures.values())
         for name in names(samples)
-        if name not in (*NOT_PEERS, *leave_out) and (figures := by_turn(samples, name, measure))
+        if name not in NOT_PEERS and (figures := by_turn(samples, name, measure))
     }
     return (max if most else min)(medians, key=lambda name: medians[name]) if medians else None
 

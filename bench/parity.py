@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench import pictures, report
 from bench.errors import BenchError
-from bench.field import FLOOR, INFINITY_HTTP, OWN, OWN_HTTP, REFERENCE, Field
+from bench.field import FLOOR, INFINITY_HTTP, OWN, REFERENCE, Field
 from bench.library import LibraryEntrant
 from bench.peers_run import reason
 from bench.ratios import Verdict
@@ -162,16 +161,3 @@ def save(parity: Parity, verdict: Verdict, *, quick: bool) -> None:
     name = report.target("parity", quick=quick)
     settings = {"images": parity.names, "texts": len(parity.texts), "equal_bytes": parity.equal_bytes}
     report.save(name, settings=settings, samples=[asdict(row) for row in parity.rows], verdict=verdict)
-
-
-def own_rows(rows: Sequence[Row]) -> list[Row]:
-    """This project's."""
-    return [row for row in rows if row.entrant in (OWN, OWN_HTTP)]
-
-
-def read(text: str) -> Parity:
-    """From the file's text."""
-    said = json.loads(text)
-    return Parity(
-        [Row(**row) for row in said["samples"]], said["settings"]["images"], [], said["settings"]["equal_bytes"]
-    )

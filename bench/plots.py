@@ -14,8 +14,9 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from bench import goals, scaling
 from bench.field import OURS, OWN, OWN_HTTP
+from bench.markdown import Results
 from bench.peers_run import CLIENTS, SINGLE
-from bench.tables import Results, samples_of
+from bench.tables import samples_of
 
 FOLDER = Path("docs/plots")
 _THEMES = {"light": ("#ffffff", "#1f2328", "#d0d7de"), "dark": ("#0d1117", "#e6edf3", "#30363d")}

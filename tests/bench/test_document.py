@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import document, plots, tables
+from bench.markdown import Results
 
 DOCUMENT = document.DOCUMENT
 README = DOCUMENT.parent.parent / "README.md"
@@ -18,7 +19,7 @@ def results() -> dict[str, dict[str, object]]:
     return document.load()
 
 
-def test_every_generated_section_is_that_of_its_samples(results: tables.Results) -> None:
+def test_every_generated_section_is_that_of_its_samples(results: Results) -> None:
     text = DOCUMENT.read_text()
 
     found = document.sections(results)
@@ -37,7 +38,7 @@ def test_every_section_has_one_place() -> None:
         assert text.count(f"<!-- begin {name} -->") == text.count(f"<!-- end {name} -->") == 1
 
 
-def test_every_plot_is_that_of_its_samples(results: tables.Results, tmp_path: Path) -> None:
+def test_every_plot_is_that_of_its_samples(results: Results, tmp_path: Path) -> None:
     for path in plots.write(results, tmp_path):
         committed = DOCUMENT.parent / plots.FOLDER.name / path.name
         assert committed.read_bytes() == path.read_bytes(), f"{path.name} is stale: run `python -m bench document`"
@@ -53,7 +54,7 @@ def test_an_unfinished_run_and_a_rough_one_are_no_results(tmp_path: Path) -> Non
     assert document.sections({})["goals"] == "Not measured yet."
 
 
-def test_the_readme_says_of_the_start_what_the_samples_say(results: tables.Results) -> None:
+def test_the_readme_says_of_the_start_what_the_samples_say(results: Results) -> None:
     said = re.search(r"it is ([0-9.]+) times quicker than the\s+same model in PyTorch", README.read_text())
 
     measured = re.search(r"takes ([0-9.]+) ", tables.start(results))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bench import environments, scaling, tables
+from bench import environments, scaling, scalingtables, tables
 
 
 def _cell(clients: int, per_s: float, queue_ms: float) -> scaling.Cell:
@@ -13,7 +13,7 @@ def _cell(clients: int, per_s: float, queue_ms: float) -> scaling.Cell:
 def test_the_knee_is_where_throughput_stops_to_grow_and_its_stage_the_one_that_grows() -> None:
     cells = [_cell(1, 10, 0), _cell(4, 38, 5), _cell(16, 40, 60), _cell(64, 39, 900)]
 
-    assert tables.knee(cells) == (4, "queue_ms")
+    assert scalingtables.knee(cells) == (4, "queue_ms")
 
 
 def test_the_hottest_lines_are_the_innermost_of_our_own() -> None:
