@@ -18,6 +18,8 @@ import pytest
 
 from tests.worker import loopback
 from tests.worker.http.conftest import ENVIRONMENT, KEY, data_uri, png
+from worker import server
+from worker.settings import Settings
 
 _TIMEOUT_S = 60
 _REPOSITORY = Path(__file__).parents[2]
@@ -183,3 +185,9 @@ async def test_what_cannot_start_says_why_in_one_line(model_dir: Path, environme
     assert line.startswith("worker: ")
     assert named.replace("{taken}", port) in line
     assert "Traceback" not in log
+
+
+def test_no_answer_waits_for_the_acknowledgement_of_its_head() -> None:
+    (listening,) = server.listen(Settings(host="127.0.0.1", port=0))
+    with listening, socket.create_connection(listening.getsockname()), listening.accept()[0] as connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
