@@ -21,7 +21,7 @@ import pytest
 from tests import tiny_model
 
 _ROOT = Path(__file__).parents[3]
-_EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "8")
+_EXAMPLES = os.environ.get("SCHEMATHESIS_EXAMPLES", "4")
 _SECRET, _KEY = "schemathesis-secret-0123", "schemathesis-key-0123"
 _START_TIMEOUT_S = 60
 _SIGNED = {"EMBEDDING_HMAC_SECRET": _SECRET}
