@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from bench.stub_bare import SLEEP_S
 from heimdex_clip.encoder import manifest, routes
 from heimdex_clip.encoder.encoder import Encoder, StartReport
+from heimdex_clip.encoder.engines import FIXED_SIZES
 from heimdex_clip.encoder.runtimes.ort_cpu import OrtCpuLane
 from heimdex_clip.errors import ClipError
 from worker import log, policies, sdk, settings
@@ -28,6 +29,12 @@ from worker.download import Downloader
 from worker.service import EmbeddingService, Reply
 from worker.settings import Settings
 from worker.stages import Decoder
+
+
+class _SleepLane(OrtCpuLane):
+    """What takes as long whatever the batch is no CPU: it takes the batches of a GPU lane."""
+
+    max_batch = FIXED_SIZES[-1]
 
 
 class _SleepTower:
@@ -81,7 +88,7 @@ class _Worker:
         self._decode = decode
         model = manifest.load(read.folder)
         tower = _SleepTower(model.identity.embedding_dim)
-        self._encoder = Encoder(read.folder, model, OrtCpuLane(), tower, StartReport())
+        self._encoder = Encoder(read.folder, model, _SleepLane(), tower, StartReport())
         self._settings = read
         self._service: EmbeddingService | None = None
 

@@ -14,7 +14,6 @@ disagree about. Both are pure functions of their arguments but for the clock def
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import time
@@ -55,7 +54,7 @@ def _mac(secret: str, message: bytes) -> str:
     # Only reached with bytes of the environment that are not UTF-8; the error would quote the secret.
     except UnicodeEncodeError:
         raise SettingsError("the signing secret is not UTF-8 text; make one with: openssl rand -hex 32") from None
-    return hmac.new(key, message, hashlib.sha256).hexdigest()
+    return hmac.digest(key, message, "sha256").hex()
 
 
 def sign_v1(image_url: str, *, secret: str, ts: int | None = None) -> AuthV1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote, urljoin
 
@@ -22,6 +23,7 @@ _NAME = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.ASCII)
 # What the URL standard calls "ends in a number": resolvers read such hosts as an address in some old notation.
 _NUMERIC = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?", re.ASCII)
 _MAX_NAME_CHARS = 253
+_HOSTS_KEPT = 256  # images often lie on few hosts
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _URL_CHARS = "!#$%&'()*+,/:;=?@[]~-._"
 """Sent as they stand; anything else is percent-encoded."""
@@ -134,6 +136,7 @@ def _check_host(host: str, allowed_private: Collection[Network]) -> str:
     return name
 
 
+@lru_cache(_HOSTS_KEPT)
 def _ascii_name(host: str) -> str:
     """A host name in ASCII and lower case, a dot at its end kept. Raises ValueError where it is none."""
     # IDNA maps other scripts' digits and dots to ASCII, so what follows judges its result.

@@ -85,14 +85,17 @@ class _Waiting(Generic[In, Out]):
 class MicroBatcher(Generic[In, Out]):
     """Batches single inputs into calls of `run`, which returns a result or an error for each, in order.
 
-    Inputs whose caller
-    was cancelled, or whose deadline (loop time) has passed, are dropped before they cost anything. A batch
-    that raises is run again one by one, so that one input's failure stays its own.
+    Inputs whose caller was cancelled, or whose deadline (loop time) has passed, are dropped before they cost
+    anything. A batch that raises is run again one by one, so that one input's failure stays its own. Nothing waits
+    for a fuller batch unless `coming` says that an input is on its way.
     """
 
-    def __init__(self, run: Run[In, Out], device: Device, batching: Batching) -> None:
+    def __init__(
+        self, run: Run[In, Out], device: Device, batching: Batching, coming: Callable[[], bool] = lambda: True
+    ) -> None:
         self._run = run
         self._device = device
+        self._coming = coming
         self._max_batch = batching.max_batch
         self._wait_s = batching.wait_s
         self._waiting: deque[_Waiting[In, Out]] = deque()
@@ -135,7 +138,7 @@ class MicroBatcher(Generic[In, Out]):
 
     async def _wait_for_more(self) -> None:
         until = time.monotonic() + self._wait_s
-        while len(self._waiting) < self._max_batch and (left := until - time.monotonic()) > 0:
+        while len(self._waiting) < self._max_batch and self._coming() and (left := until - time.monotonic()) > 0:
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), left)

@@ -9,6 +9,7 @@ import time
 import traceback
 
 _LOGGER = "heimdex_clip.worker"
+_encode = json.JSONEncoder(default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -23,7 +24,7 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "fields", {}),
         }
-        return json.dumps(line, default=str)
+        return _encode(line)
 
 
 def configure(level: str) -> None:
@@ -38,12 +39,19 @@ def configure(level: str) -> None:
 
 def event(name: str, **fields: object) -> None:
     """Log one event with its fields."""
-    logging.getLogger(_LOGGER).info(name, extra={"fields": fields})
+    _log(logging.INFO, name, fields)
 
 
 def warning(name: str, **fields: object) -> None:
     """Log one event that somebody should look at."""
-    logging.getLogger(_LOGGER).warning(name, extra={"fields": fields})
+    _log(logging.WARNING, name, fields)
+
+
+def _log(level: int, name: str, fields: dict[str, object]) -> None:
+    logger = logging.getLogger(_LOGGER)
+    if logger.isEnabledFor(level):
+        # Not by logger.log: it looks up the caller's file and line for each event, and no line shows them.
+        logger.handle(logger.makeRecord(_LOGGER, level, "", 0, name, (), None, extra={"fields": fields}))
 
 
 def cause(error: BaseException) -> str:

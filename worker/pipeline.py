@@ -69,11 +69,12 @@ class Pipeline:
             max_pixels=settings.max_image_pixels,
             max_bytes=settings.max_inflight_bytes // 2,
         )
+        self._preparing = 0  # images being downloaded or decoded
         self._device = Device(settings.encode_timeout_s, encoder.lose)
         # Full batches of the lane's own size: callers of the first are answered while the next one runs.
         batching = Batching(min(settings.max_batch, encoder.lane.max_batch), settings.batch_wait_ms / 1000)
         self._images: MicroBatcher[Pixels, Encoded] = MicroBatcher(
-            counting(image_runner(encoder), "image", observer), self._device, batching
+            counting(image_runner(encoder), "image", observer), self._device, batching, lambda: self._preparing > 0
         )
         self._texts: MicroBatcher[str, Encoded] = MicroBatcher(
             counting(text_runner(encoder), "text", observer), self._device, batching
@@ -113,11 +114,15 @@ class Pipeline:
             await self._text_tower()
             stages.bytes = len(source.text)
             return await self._texts.submit(source.text, deadline=deadline)
-        async with self._image_bytes(source, stages) as data:
-            stages.bytes = len(data)
-            started = time.perf_counter()
-            pixels = await self.decode(data)
-            stages.mark("decode_ms", started)
+        self._preparing += 1
+        try:
+            async with self._image_bytes(source, stages) as data:
+                stages.bytes = len(data)
+                started = time.perf_counter()
+                pixels = await self.decode(data)
+                stages.mark("decode_ms", started)
+        finally:
+            self._preparing -= 1
         return await self._images.submit(pixels, deadline=deadline)
 
     @asynccontextmanager

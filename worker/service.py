@@ -169,6 +169,8 @@ def _summarise(summary: dict[str, object], stages: list[Stages], *, batch: bool)
         summary["items"] = len(stages)
     summary["bytes"] = sum(own.bytes for own in stages)
     summary["batch_size"] = max(own.batch_size for own in stages)
+    slowest: dict[str, float] = {}
     for own in stages:
         for stage, ms in own.ms.items():
-            summary[stage] = max(ms, float(str(summary.get(stage, 0.0))))
+            slowest[stage] = max(ms, slowest.get(stage, 0.0))
+    summary |= slowest

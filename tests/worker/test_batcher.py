@@ -4,7 +4,7 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -36,10 +36,10 @@ def later(seconds: float = 60) -> float:
 
 
 class Rig:
-    def __init__(self, *, max_batch: int = 4, wait_s: float = 0.001) -> None:
+    def __init__(self, *, max_batch: int = 4, wait_s: float = 0.001, coming: Callable[[], bool] = lambda: True) -> None:
         self.run = Squarer()
         self.device = Device()
-        self.batcher: MicroBatcher[int, int] = MicroBatcher(self.run, self.device, Batching(max_batch, wait_s))
+        self.batcher: MicroBatcher[int, int] = MicroBatcher(self.run, self.device, Batching(max_batch, wait_s), coming)
 
     async def __aenter__(self) -> "Rig":
         return self
@@ -96,6 +96,19 @@ async def test_what_arrives_while_the_device_is_busy_goes_together() -> None:
         results = await asyncio.gather(first, *rest)
         assert rig.run.batches == [[1], [2, 3, 4]]
         assert [result.batch_size for result in results] == [1, 3, 3, 3]
+
+
+async def test_nothing_is_waited_for_when_nothing_is_coming() -> None:
+    async with Rig(max_batch=8, wait_s=30, coming=lambda: False) as rig:
+        rig.run.gate.clear()
+        first = asyncio.create_task(rig.batcher.submit(1, deadline=later()))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(rig.batcher.submit(2, deadline=later()))
+        await asyncio.sleep(0.05)
+        rig.run.gate.set()
+        async with asyncio.timeout(10):
+            await asyncio.gather(first, second)
+        assert rig.run.batches == [[1], [2]]
 
 
 async def test_cancelled_and_late_inputs_are_never_encoded() -> None:
