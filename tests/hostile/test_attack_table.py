@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.fuzz.target import Target
+
 ROOT = Path(__file__).parents[2]
 _ROW = re.compile(r"\| ([^|]+) \| ([\d,]+) \| ((?:`tests/[\w/]+\.py(?:::\w+)?`(?:, )?)+) \| ([^|]+) \|")
 _PLACE = re.compile(r"`([^`]+)`")
@@ -32,13 +34,15 @@ def collected(files: list[str]) -> list[str]:
 
 
 def cases(place: str, ids: list[str]) -> int:
-    """How many cases a place stands for: its tests, or the length (or the value) of a table written in upper case."""
+    """How many cases a place stands for: its tests, or what stands there in upper case: a table, a number, a fuzzer."""
     file, _, name = place.partition("::")
     if not name:
         return sum(line.startswith(f"{file}::") for line in ids)
     if not name.isupper():
         return sum(line == place or line.startswith(f"{place}[") for line in ids)
     table = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), name)
+    if isinstance(table, Target):
+        return table.runs
     return table if isinstance(table, int) else len(table)
 
 

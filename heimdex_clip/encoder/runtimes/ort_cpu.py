@@ -27,7 +27,7 @@ class OrtCpuLane:
     name = "cpu"
     precision = "fp32"
     batch_sizes: tuple[int, ...] = ()
-    # Beyond it the rate falls again (bench): activations no longer fit the caches.
+    # Beyond it the rate no longer grows (bench), and the first callers wait longer for their answers.
     max_batch = 8
 
     def unavailable(self, manifest: Manifest) -> str | None:
