@@ -59,7 +59,7 @@ def check_url(
     if port not in allowed_ports:
         allowed = ", ".join(str(number) for number in sorted(allowed_ports))
         raise UrlRefused(f"The image URL's port is not allowed; these are: {allowed}")
-    host = _check_host(place["host"], allowed_private)
+    host = _check_host(place["host"], tuple(allowed_private))
     if allowed_hosts and not listed(host, allowed_hosts):
         raise UrlRefused("The image URL's host is not among those that this worker downloads from")
     suffix = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
@@ -122,7 +122,8 @@ def _printable(url: str) -> str:
     return url
 
 
-def _check_host(host: str, allowed_private: Collection[Network]) -> str:
+@lru_cache(_HOSTS_KEPT)
+def _check_host(host: str, allowed_private: tuple[Network, ...]) -> str:
     """The host in ASCII and lower case; brackets stay around an IPv6 address."""
     if host.startswith("["):
         _check_literal(host[1:-1], IPv6Address, allowed_private)
@@ -136,7 +137,6 @@ def _check_host(host: str, allowed_private: Collection[Network]) -> str:
     return name
 
 
-@lru_cache(_HOSTS_KEPT)
 def _ascii_name(host: str) -> str:
     """A host name in ASCII and lower case, a dot at its end kept. Raises ValueError where it is none."""
     # IDNA maps other scripts' digits and dots to ASCII, so what follows judges its result.

@@ -57,7 +57,7 @@ def image_runner(encoder: Encoder) -> Callable[[Sequence[Pixels]], list[Encoded 
     """The image batcher's `run`: a list of pixels to a list of vectors or errors."""
 
     def run(batch: Sequence[Pixels]) -> list[Encoded | ClipError]:
-        return [_checked(vector) for vector in encoder.encode_pixels(np.stack(batch))]
+        return _checked(encoder.encode_pixels(np.stack(batch)), (False,) * len(batch))
 
     return run
 
@@ -66,15 +66,17 @@ def text_runner(encoder: Encoder) -> Callable[[Sequence[str]], list[Encoded | Cl
     """The text batcher's `run`."""
 
     def run(batch: Sequence[str]) -> list[Encoded | ClipError]:
-        vectors, truncated = encoder.encode_texts(batch)
-        return [_checked(vector, cut) for vector, cut in zip(vectors, truncated, strict=True)]
+        return _checked(*encoder.encode_texts(batch))
 
     return run
 
 
-def _checked(vector: Vector, truncated: bool = False) -> Encoded | ClipError:
+def _checked(vectors: NDArray[np.float32], truncated: Sequence[bool]) -> list[Encoded | ClipError]:
     # A NaN or a zero in an index is worse than an error: it stays there.
-    return Encoded(vector, truncated) if usable(vector) else InferenceFailed("The vector is not finite or zero")
+    return [
+        Encoded(vector, cut) if good else InferenceFailed("The vector is not finite or zero")
+        for vector, cut, good in zip(vectors, truncated, usable(vectors), strict=True)
+    ]
 
 
 def normalise(vector: Vector) -> Vector:

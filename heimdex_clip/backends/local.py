@@ -114,7 +114,7 @@ class Local:
                 watch.lap("queue_ms")
                 vectors = encoder.encode_pixels(pixels[None])
         watch.lap("inference_ms")
-        if not usable(vectors[0]):
+        if not usable(vectors)[0]:
             raise InferenceFailed("The vector is not finite or zero")
         model = encoder.manifest
         return Embedding(

@@ -235,6 +235,7 @@ def _self_test(
     return parity
 
 
-def usable(vector: NDArray[np.float32]) -> bool:
-    """Whether a vector may be sent: finite, and norm above 0."""
-    return bool(np.isfinite(vector).all() and np.any(vector))
+def usable(vectors: NDArray[np.float32]) -> list[bool]:
+    """Which of float32 ``[B, D]`` may be sent: finite, and norm above 0."""
+    good: NDArray[np.bool_] = np.logical_and(np.isfinite(vectors).all(axis=1), vectors.any(axis=1))
+    return [bool(one) for one in good]

@@ -217,7 +217,7 @@ def test_a_graph_that_is_not_shipped_passes_its_lane_over(tiny: Path) -> None:
     [([1, 2], True), ([0, -1e-30], True), ([0, 0], False), ([np.nan, 1], False), ([np.inf, 1], False)],
 )
 def test_only_finite_vectors_with_a_direction_may_be_sent(vector: list[float], verdict: bool) -> None:
-    assert usable(np.array(vector, np.float32)) is verdict
+    assert usable(np.array([vector, [3, 4]], np.float32)) == [verdict, True]
 
 
 def test_a_decoder_that_gives_other_pixels_is_refused(tiny: Path) -> None:
