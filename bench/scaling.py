@@ -154,9 +154,12 @@ async def _py_spy(pid: int, form: str, path: Path, seconds: int) -> None:
     command = str(Path(sys.executable).parent / "py-spy")
     options = ("--pid", str(pid), "--duration", str(seconds), "--rate", "100", "--format", form, "--output", str(path))
     await environments.run(command, "record", *options, "--nonblocking", timeout_s=seconds + 60)
-    # The graph's title is the command, with this machine's folders in it.
-    named = path.read_text().replace(command, "py-spy").replace(f"{environments.ROOT}/", "")
-    path.write_text(named)
+    _without_folders(path, command)
+
+
+def _without_folders(path: Path, command: str) -> None:
+    """The graph's title is the command, with this machine's folders in it."""
+    path.write_text(path.read_text().replace(command, "py-spy").replace(f"{environments.ROOT}/", ""))
 
 
 _FRAME = re.compile(r"^(?P<name>.+) \((?P<file>[^()]+\.py):(?P<line>\d+)\)$")
