@@ -36,6 +36,7 @@ def run(settings: Settings, load: Callable[[Settings], Encoder] | None = None) -
     sdk.survive_lost_output()
     sdk.prepare_import(os.environ)
     import runpod
+    from runpod.serverless.modules.rp_scale import JobScaler
     from runpod.serverless.modules.worker_state import JobsProgress
 
     log.event("sdk_imported", version=runpod.__version__, total_ms=_ms_since(started))
@@ -49,6 +50,7 @@ def run(settings: Settings, load: Callable[[Settings], Encoder] | None = None) -
 
     runpod.serverless.register_fitness_check(model_self_test)
     sdk.use_uvloop()
+    sdk.end_together(JobScaler)
     try:
         runpod.serverless.start({"handler": worker.handle, "concurrency_modifier": worker.concurrency})
     except asyncio.CancelledError:

@@ -65,6 +65,23 @@ def use_uvloop() -> None:
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
 
 
+def end_together(scaler: Any) -> None:
+    """Have the SDK's loop that takes jobs end when the one that runs them fails: `scaler` is its class of both.
+
+    Otherwise it goes on over a session that is closed, and where it is cancelled just as its call fails, up to Python
+    3.11 `asyncio.wait_for` forgets the cancellation: the process would never end.
+    """
+    run = scaler.run
+
+    async def run_then_stop(self: Any) -> None:
+        try:
+            await run(self)
+        finally:
+            self.kill_worker()
+
+    scaler.run = run_then_stop
+
+
 def _cpuinfo() -> types.ModuleType:
     module = types.ModuleType("cpuinfo")
     vars(module)["get_cpu_info"] = lambda: {"brand_raw": _processor()}

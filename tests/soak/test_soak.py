@@ -9,7 +9,7 @@ from tests.soak.checks import check_structure
 from tests.soak.plot import report
 from tests.soak.soak import soak
 
-SECONDS = 12
+SECONDS = 20
 
 
 async def test_mixed_traffic_at_saturation(tmp_path: Path) -> None:
