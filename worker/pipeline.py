@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from heimdex_clip.contract import Embedding, ImageData, ImageUrl, Item, Rejected, Text
-from heimdex_clip.encoder.encoder import Encoder
+from heimdex_clip.encoder.encoder import Encoder, normalised
 from heimdex_clip.errors import ClipError, DeadlineExceeded, ImageTooLarge, InferenceFailed, Internal, SetupError
 from worker import log
 from worker.addresses import host_of
@@ -23,7 +23,7 @@ from worker.batcher import Batching, Device, MicroBatcher, Timed
 from worker.download import Downloader
 from worker.observer import Observer, counting
 from worker.settings import Settings
-from worker.stages import Decoder, Encoded, Pixels, image_runner, normalise, text_runner
+from worker.stages import Decoder, Encoded, Pixels, image_runner, text_runner
 
 
 @dataclass(slots=True)
@@ -93,9 +93,10 @@ class Pipeline:
         if isinstance(item, Rejected):
             return item.error
         try:
-            async with asyncio.timeout_at(deadline), self._admission.slot(_host(item)):
+            host = _host(item)
+            async with asyncio.timeout_at(deadline), self._admission.slot(host):
                 stages.mark("wait_ms", stages.started)
-                encoded = await self._encode(item, stages, deadline)
+                encoded = await self._encode(item, stages, deadline, host)
         except TimeoutError:
             return DeadlineExceeded(f"No answer within {self._settings.job_timeout_s:g} s")
         except ClipError as error:
@@ -108,7 +109,7 @@ class Pipeline:
         stages.ms |= {"queue_ms": rounded(encoded.queue_ms), "inference_ms": rounded(encoded.inference_ms)}
         return self._embedding(item, encoded.value, stages)
 
-    async def _encode(self, item: Item, stages: Stages, deadline: float) -> Timed[Encoded]:
+    async def _encode(self, item: Item, stages: Stages, deadline: float, host: str) -> Timed[Encoded]:
         source = item.source
         if isinstance(source, Text):
             await self._text_tower()
@@ -116,7 +117,7 @@ class Pipeline:
             return await self._texts.submit(source.text, deadline=deadline)
         self._preparing += 1
         try:
-            async with self._image_bytes(source, stages) as data:
+            async with self._image_bytes(source, stages, host) as data:
                 stages.bytes = len(data)
                 started = time.perf_counter()
                 pixels = await self.decode(data)
@@ -126,7 +127,7 @@ class Pipeline:
         return await self._images.submit(pixels, deadline=deadline)
 
     @asynccontextmanager
-    async def _image_bytes(self, source: ImageUrl | ImageData, stages: Stages) -> AsyncIterator[bytes]:
+    async def _image_bytes(self, source: ImageUrl | ImageData, stages: Stages, host: str) -> AsyncIterator[bytes]:
         """The encoded image, downloaded where needed, counted against the budget while it is held."""
         if isinstance(source, ImageData):
             if len(source.data) > self._settings.max_image_bytes:
@@ -135,7 +136,7 @@ class Pipeline:
                 )
             yield source.data
             return
-        held, host = 0, host_of(source.url)
+        held = 0
 
         async def reserve(size: int) -> None:
             nonlocal held
@@ -161,7 +162,7 @@ class Pipeline:
 
     def _embedding(self, item: Item, encoded: Encoded, stages: Stages) -> Embedding:
         model = self._encoder.manifest
-        vector = normalise(encoded.vector) if item.normalize else encoded.vector
+        vector = normalised(encoded.vector) if item.normalize else encoded.vector
         return Embedding(
             request_id=item.request_id,
             vector=tuple(vector.tolist()),

@@ -77,9 +77,3 @@ def _checked(vectors: NDArray[np.float32], truncated: Sequence[bool]) -> list[En
         Encoded(vector, cut) if good else InferenceFailed("The vector is not finite or zero")
         for vector, cut, good in zip(vectors, truncated, usable(vectors), strict=True)
     ]
-
-
-def normalise(vector: Vector) -> Vector:
-    """L2 norm 1, float32 ``[D]``."""
-    unit: Vector = vector / np.sqrt(vector.dot(vector))
-    return unit

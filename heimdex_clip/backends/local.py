@@ -164,9 +164,9 @@ class _Stopwatch:
 
 
 def _finished(vector: NDArray[np.float32], *, normalize: bool) -> tuple[float, ...]:
-    import numpy as np
+    from heimdex_clip.encoder.encoder import normalised
 
-    return tuple(map(float, vector / np.linalg.norm(vector) if normalize else vector))
+    return tuple(map(float, normalised(vector) if normalize else vector))
 
 
 def _computed(work: Callable[[], T]) -> Steps[T]:

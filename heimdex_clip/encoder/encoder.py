@@ -239,3 +239,9 @@ def usable(vectors: NDArray[np.float32]) -> list[bool]:
     """Which of float32 ``[B, D]`` may be sent: finite, and norm above 0."""
     good: NDArray[np.bool_] = np.logical_and(np.isfinite(vectors).all(axis=1), vectors.any(axis=1))
     return [bool(one) for one in good]
+
+
+def normalised(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A usable vector at L2 norm 1, float32 ``[D]``."""
+    unit: NDArray[np.float32] = vector / np.sqrt(vector.dot(vector))
+    return unit

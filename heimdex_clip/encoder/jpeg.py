@@ -53,11 +53,6 @@ class Frame:
     channels: int
     working_bytes: int
 
-    @property
-    def decode_bytes(self) -> int:
-        """The most memory that decoding takes, the pixels included."""
-        return self.width * self.height * self.channels + self.working_bytes
-
 
 def read_frame(data: bytes) -> Frame | None:
     """The frame of an 8-bit, Huffman-coded DCT picture of 1 or 3 components; None for everything else.

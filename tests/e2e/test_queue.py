@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from heimdex_clip import sign_v1
 from heimdex_clip.contract import decode_vector
-from heimdex_clip.encoder.encoder import Encoder, open_encoder
+from heimdex_clip.encoder.encoder import Encoder, normalised, open_encoder
 from heimdex_clip.encoder.preprocess import preprocess
 from heimdex_clip.errors import ClipError
 from tests.e2e.rig import SECRET, Rig, picture, running
-from worker.stages import normalise
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,7 +34,7 @@ def encoder(model_dir: Path) -> Encoder:
 
 def expected(encoder: Encoder, seed: int) -> NDArray[np.float32]:
     pixels = preprocess(picture(seed), size=encoder.image_size, max_pixels=10**7)
-    return normalise(encoder.encode_pixels(pixels[None])[0])
+    return normalised(encoder.encode_pixels(pixels[None])[0])
 
 
 async def test_a_v1_job_is_answered_with_exactly_the_contracts_fields(rig: Rig, encoder: Encoder) -> None:

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from bench.jobapi import JobApi, WorkerProcess, start_worker
 from heimdex_clip import AsyncClipClient
-from heimdex_clip.encoder.encoder import Encoder, open_encoder
+from heimdex_clip.encoder.encoder import Encoder, normalised, open_encoder
 from heimdex_clip.encoder.preprocess import preprocess
 from tests import tiny_model
 from tests.e2e.rig import READY, ROOT, SECRET, ImageServer, picture, worker_env
 from tests.faults.control import Control
 from tests.faults.relay import Relay
 from tests.faults.scoreboard import Board
-from worker.stages import normalise
 
 Tell = Callable[[str], None]
 """Takes a row of the table."""
@@ -81,7 +80,7 @@ class Scene:
     @functools.lru_cache(maxsize=1024)  # noqa: B019  # as long as the scene
     def _vector(self, seed: int) -> NDArray[np.float32]:
         pixels = preprocess(picture(seed), size=self.encoder.image_size, max_pixels=10**7)
-        return normalise(self.encoder.encode_pixels(pixels[None])[0])
+        return normalised(self.encoder.encode_pixels(pixels[None])[0])
 
     def __hash__(self) -> int:
         return id(self)
