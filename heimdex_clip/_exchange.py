@@ -91,6 +91,7 @@ class _Failed:
 
     error: ClipError
     retry_after_s: float = 0.0
+    silent: bool = False  # nothing came before the deadline
 
 
 _Attempt: TypeAlias = Generator[Call | Pause, Answer | None, Mapping[str, object] | _Failed]
@@ -109,6 +110,9 @@ def run_job(job: Job) -> Exchange:
         outcome = yield from _attempt(job, deadline)
         if not isinstance(outcome, _Failed):
             return outcome
+        if outcome.silent and retries.last is not None:
+            # The last attempt had what time was left; the one before it says what is wrong.
+            raise retries.last
         wait_s = outcome.retry_after_s + job.spread(pause_s)
         pause_s = min(2 * pause_s, _MAX_PAUSE_S)
         if not retries.cures(outcome.error) or job.clock() + wait_s >= deadline:
@@ -169,7 +173,7 @@ def _read(answer: Answer | None, job: Job, deadline: float) -> Envelope | _Faile
         except BadReply as unreadable:
             return _Failed(unreadable)
     if answer.status is None and job.clock() >= deadline:
-        return _Failed(_too_late(job))
+        return _Failed(_too_late(job), silent=True)
     return _Failed(error, answer.retry_after_s)
 
 

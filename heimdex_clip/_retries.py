@@ -22,9 +22,12 @@ class Retries:
     def __init__(self) -> None:
         self._expired = 0
         self._faults = 0
+        self.last: ClipError | None = None
+        """The last one; None before any attempt has failed."""
 
     def cures(self, error: ClipError) -> bool:
         """Whether another attempt may cure `error`; to be asked once for each failed attempt."""
+        self.last = error
         if isinstance(error, AuthExpired):
             # Once: it waited too long in the queue. Twice: the clocks differ.
             self._expired += 1

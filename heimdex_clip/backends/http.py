@@ -118,7 +118,8 @@ class Http:
             wait_s = answer.retry_after_s + self.spread(pause_s)
             pause_s = min(2 * pause_s, _MAX_PAUSE_S)
             if answer.fault.endswith("Timeout") and self.clock() >= deadline:
-                raise DeadlineExceeded(f"no answer within {self.timeout_s:g} s")
+                # The last attempt had what time was left; the one before it says what is wrong.
+                raise retries.last or DeadlineExceeded(f"no answer within {self.timeout_s:g} s")
             if not retries.cures(error) or self.clock() + wait_s >= deadline:
                 raise error
             yield Pause(wait_s)

@@ -217,7 +217,7 @@ async def test_at_the_deadline_an_endpoint_that_fails_is_unavailable(clients: Cl
     async with JobApi(api_key=API_KEY) as api:
         api.fail_next("runsync", 503, times=1000)
         with pytest.raises(EndpointUnavailable, match="HTTP 503"):
-            await (await clients.of(api, timeout_s=0.6))("embed_image", URL)
+            await (await clients.of(api, timeout_s=1.5))("embed_image", URL)
         assert api.calls["runsync"] > 1
 
 

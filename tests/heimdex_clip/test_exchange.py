@@ -164,6 +164,17 @@ def test_silence_until_the_deadline_is_the_deadline() -> None:
     assert isinstance(run.error, DeadlineExceeded)
 
 
+def test_an_attempt_that_the_deadline_cuts_off_does_not_hide_what_the_one_before_it_met() -> None:
+    def answer(run: Run, _call: Call) -> Answer:
+        run.now += 5
+        return Answer(503) if len(run.calls) == 1 else SILENCE
+
+    run = Run(answer, timeout_s=10)
+    assert len(run.calls) == 2
+    assert isinstance(run.error, EndpointUnavailable)
+    assert "503" in run.error.message
+
+
 def test_pauses_grow_until_the_deadline_and_the_last_reason_is_told() -> None:
     run = Run(in_turn(Answer(503)), timeout_s=10)
     assert isinstance(run.error, EndpointUnavailable)

@@ -12,6 +12,10 @@ import pytest
 from aiohttp import web
 
 from heimdex_clip import AsyncClipClient
+from heimdex_clip._envelope import Answer
+from heimdex_clip._exchange import Call, Pause
+from heimdex_clip.backends.http import Http
+from heimdex_clip.contract import Text
 from heimdex_clip.errors import (
     AuthExpired,
     BadReply,
@@ -132,6 +136,28 @@ async def test_a_server_that_is_down_or_silent_is_given_up_at_the_deadline() -> 
         with pytest.raises(ClipError) as raised:
             await clip.embed_image(URL)
     assert isinstance(raised.value, DeadlineExceeded | EndpointUnavailable)
+
+
+def test_an_attempt_that_the_deadline_cuts_off_does_not_hide_what_the_one_before_it_met() -> None:
+    now = 0.0
+    http = Http.checked(
+        "http://127.0.0.1:1",
+        SECRET,
+        audience="local",
+        kid=None,
+        timeout_s=10,
+        attempt_timeout_s=10,
+        clock=lambda: now,
+        spread=lambda upper: upper,
+    )
+    steps = http.embed(Text("a cat"), "r", normalize=True)
+    next(steps)
+    now = 5
+    assert isinstance(steps.send(Answer(503)), Pause)
+    assert isinstance(steps.send(None), Call)
+    now = 10
+    with pytest.raises(EndpointUnavailable, match="503"):
+        steps.send(Answer(None, fault="ReadTimeout"))
 
 
 async def test_a_server_that_loads_is_not_ready() -> None:
