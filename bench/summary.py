@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from bench import ratios
@@ -105,12 +105,13 @@ def conclude(cells: Sequence[Cell]) -> Verdict:
 
 
 def _against_pytorch(cells: Sequence[Cell]) -> ratios.Ratio:
-    """Each round's best rate of the worker over that of the PyTorch worker."""
-    best: dict[str, list[float]] = {}
-    for name in ("worker", "pytorch"):
-        turns = _by_turn(cells, name)
-        best[name] = [max(c.worked.load.jobs_per_s for c in turns[turn].values()) for turn in sorted(turns)]
-    return ratios.paired(best["worker"], best["pytorch"])
+    """Each round's best rate of the worker over that of the PyTorch worker, of rounds that have both."""
+    ours, theirs = (_by_turn(cells, name) for name in ("worker", "pytorch"))
+    return ratios.paired(*([_best_rate(turns[turn]) for turn in sorted(theirs)] for turns in (ours, theirs)))
+
+
+def _best_rate(by_clients: Mapping[int, Cell]) -> float:
+    return max(cell.worked.load.jobs_per_s for cell in by_clients.values())
 
 
 def _least_kept(cells: Sequence[Cell]) -> float:

@@ -22,7 +22,7 @@ from bench.contenders import Contender
 from bench.imageserver import Photos, Size
 from bench.jobapi import JobApi, start_worker
 from bench.load import Running, Worked
-from bench.summary import Cell, conclude, table
+from bench.summary import AT_CLIENTS, Cell, conclude, table
 from heimdex_clip.encoder import manifest
 
 SIZES: tuple[Size, ...] = ((640, 360), (1920, 1080))
@@ -34,9 +34,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to measure: rounds, and seconds of a window by its kind."""
+    """How long to measure: rounds, and seconds of a window by its kind.
+
+    `target_rounds` more are of the clients that the targets speak of, and of the worker alone.
+    """
 
     rounds: int
+    target_rounds: int
     stub_rounds: int
     load_s: Mapping[int, float]
     stub_s: float
@@ -44,8 +48,8 @@ class Plan:
     decode_s: float
 
 
-FULL = Plan(2, 7, {1: 3, 4: 5, 16: 5, 63: 8, 64: 8, 128: 10}, stub_s=3, encode_s=2, decode_s=0.7)
-QUICK = Plan(1, 1, {1: 2, 4: 4, 16: 3, 63: 5, 64: 5, 128: 6}, stub_s=2, encode_s=1, decode_s=0.4)
+FULL = Plan(2, 5, 7, {1: 3, 4: 5, 16: 5, 63: 8, 64: 8, 128: 10}, stub_s=3, encode_s=2, decode_s=0.7)
+QUICK = Plan(1, 1, 1, {1: 2, 4: 4, 16: 3, 63: 5, 64: 5, 128: 6}, stub_s=2, encode_s=1, decode_s=0.4)
 
 
 async def run(model_dir: Path, checkpoint: Path | None, plan: Plan) -> int:
@@ -53,7 +57,11 @@ async def run(model_dir: Path, checkpoint: Path | None, plan: Plan) -> int:
     model = manifest.load(model_dir)
     checkpoint = torch_model.checkpoint(model, checkpoint)
     print(report.machine_line())
-    print(f"model: {model.model} {model.pretrained}; {plan.rounds} rounds, closed loops of clients", flush=True)
+    print(
+        f"model: {model.model} {model.pretrained}; {plan.rounds} rounds, closed loops of clients, and"
+        f" {plan.target_rounds} more of {AT_CLIENTS} clients",
+        flush=True,
+    )
     async with imageserver.serving(SIZES) as served:
         cells, rates = await _with_model(
             served,
@@ -89,16 +97,17 @@ async def _with_model(
     async with started(own) as worker, started(theirs) as pytorch:
         url = served.urls[SIZES[0]][0]
         contenders.check_same_vector(await worker.embedding(url), await pytorch.embedding(url))
-        for turn in range(plan.rounds):
+        for turn in range(plan.rounds + plan.target_rounds):
+            whole = turn < plan.rounds
             for size in _alternating(SIZES, turn):
                 before = await alone(size)
-                for clients in _alternating(CLIENTS, turn):
+                for clients in _alternating(CLIENTS, turn) if whole else (AT_CLIENTS,):
                     worked = await _load(worker, served, size, clients, plan.load_s[clients])
                     after = await alone(size)
                     encode, decode = (mean(*rates) for rates in zip(before, after, strict=True))
                     cells.append(Cell("worker", turn, size, worked, encode, decode))
                     before = after
-                for clients in PYTORCH_CLIENTS:
+                for clients in PYTORCH_CLIENTS if whole else ():
                     worked = await _load(pytorch, served, size, clients, plan.load_s[clients])
                     cells.append(Cell("pytorch", turn, size, worked))
     return cells, by_size
