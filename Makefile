@@ -18,7 +18,7 @@ help:  ## list the targets
 setup: $(READY)  ## make .venv from the hashed lock (PyTorch brings its CUDA libraries: about 6 GB)
 
 # The C extension that the encoder can do without; pip builds it where there is a compiler.
-EXTENSION_SOURCES := setup.py $(wildcard heimdex_clip/encoder/csrc/*)
+EXTENSION_SOURCES := setup.py $(wildcard heimdex_clip/encoder/csrc/*.[ch] heimdex_clip/encoder/csrc/libjpeg/*.h)
 
 $(READY): requirements/dev.txt requirements/bootstrap.txt pyproject.toml $(EXTENSION_SOURCES)
 	@echo "==> setting up .venv (the first time downloads about 3 GB, which takes some minutes)"

@@ -16,7 +16,7 @@ setup(
         Extension(
             "heimdex_clip.encoder._resample",
             sorted(path.as_posix() for path in SOURCES.glob("*.c")),
-            depends=[path.as_posix() for path in SOURCES.glob("*.h")],
+            depends=[path.as_posix() for path in SOURCES.rglob("*.h")],
             define_macros=[("Py_LIMITED_API", STABLE_ABI)],
             extra_compile_args=FLAGS,
             py_limited_api=True,

@@ -7,9 +7,9 @@ docs/adr/0002-preprocessing-contract.md. Scaling to 0..1, mean and standard devi
 
 ::
 
-    header, by Pillow ─┬─ common JPEG ──────────── libjpeg-turbo ─┬─> resize and crop in one, the C extension
-                       ├─ anything in RGB or grey ─────── Pillow ─┘
-                       └─ palette, alpha, CMYK ... ────── Pillow ───> to_pixels
+    header, by Pillow ─┬─ common JPEG ──────────────────> decode, resize and crop in one, the C extension
+                       ├─ anything in RGB or grey ─ Pillow ─> resize and crop in one, the C extension
+                       └─ palette, alpha, CMYK ... ─ Pillow ─> to_pixels
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ def preprocess(
 def _pixels(image: Image.Image, data: bytes, size: int, hold: Hold, route: Route) -> Pixels:
     """The way of a picture whose header is read and within the limits."""
     if (frame := _frame(image, data, route)) is not None:
-        shape = frame.height, frame.width, frame.channels
-        with hold(frame.working_bytes + _bytes_of(shape, size)), route.buffers.borrow(shape) as pixels:
-            # A complaint of whatever kind leaves the file to Pillow, whose verdict is the contract's.
-            if jpeg.decode(data, pixels):
-                return resized_crop(pixels, size, route)
+        resized, corner = _place(image.size, size)
+        with hold(frame.working_bytes + jpeg.rows_bytes(frame, size)):
+            square = jpeg.resize_crop(data, frame, resized, corner, size, variant=route.variant)
+        # A complaint of whatever kind leaves the file to Pillow, whose verdict is the contract's.
+        if square is not None:
+            return _rgb(square)
     held = _BYTES_PER_PIXEL * _area(image.size) + _working_bytes(image, data)
     if route.variant == resample.PILLOW or image.mode not in _CHANNELS:
         with hold(held + _BYTES_PER_PIXEL * _area(resized_size(image.size, size))):
@@ -118,9 +119,18 @@ def _corner(resized: tuple[int, int], size: int) -> tuple[int, int]:
 
 def resized_crop(pixels: Pixels, size: int, route: Route) -> Pixels:
     """uint8 ``[H, W, 1]`` (grey) or ``[H, W, 3]`` (RGB) to ``[size, size, 3]``, by the route's variant."""
-    resized = resized_size((pixels.shape[1], pixels.shape[0]), size)
-    cropped = resample.resize_crop(pixels, resized, _corner(resized, size), size, variant=route.variant)
-    return cropped if cropped.ndim == 3 else np.repeat(cropped[..., None], 3, axis=-1)
+    resized, corner = _place((pixels.shape[1], pixels.shape[0]), size)
+    return _rgb(resample.resize_crop(pixels, resized, corner, size, variant=route.variant))
+
+
+def _place(source: tuple[int, int], size: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The resized picture's (width, height), and where the kept square starts in it."""
+    resized = resized_size(source, size)
+    return resized, _corner(resized, size)
+
+
+def _rgb(square: Pixels) -> Pixels:
+    return square if square.ndim == 3 else np.repeat(square[..., None], 3, axis=-1)
 
 
 def _copy(image: Image.Image, pixels: Pixels) -> None:
@@ -132,10 +142,10 @@ def _copy(image: Image.Image, pixels: Pixels) -> None:
 
 
 def _frame(image: Image.Image, data: bytes, route: Route) -> jpeg.Frame | None:
-    """The frame of a JPEG that libjpeg-turbo may decode here, if it is what Pillow's reader of headers saw too."""
-    if route.variant == resample.PILLOW or not route.turbo or image.format not in jpeg.FORMATS:
+    """The frame of a JPEG that the extension may decode, if it is what Pillow's reader of headers saw too."""
+    if not route.rows or image.format not in jpeg.FORMATS:
         return None
-    frame = jpeg.turbo_frame(data)
+    frame = jpeg.read_frame(data)
     return frame if frame is not None and (frame.width, frame.height) == image.size else None
 
 

@@ -15,20 +15,20 @@ _MAX_IDLE_BYTES = 128 << 20  # three pictures of 12 megapixels
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Which of `resample.variants()` resizes RGB and grey, and whether libjpeg-turbo decodes the common JPEGs.
+    """Which of `resample.variants()` resizes RGB and grey, and whether it decodes the common JPEGs in one with that.
 
     With the variant "pillow", Pillow alone does everything. `lacking` says why a faster route is not taken.
     """
 
     variant: str = resample.PILLOW
-    turbo: bool = False
+    rows: bool = False
     lacking: tuple[str, ...] = ()
     buffers: Buffers = field(default_factory=lambda: Buffers(_MAX_IDLE_BYTES), repr=False, compare=False)
 
     @property
     def decoder(self) -> str:
         """What decodes the common JPEGs, with its version."""
-        return f"simplejpeg {jpeg.turbo_version()}" if self.turbo else f"Pillow {PIL.__version__}"
+        return f"libjpeg-turbo {jpeg.version()}, by rows" if self.rows else f"Pillow {PIL.__version__}"
 
     @property
     def resampler(self) -> str:
@@ -43,9 +43,6 @@ PILLOW = Route()
 @cache
 def fastest() -> Route:
     """The fastest route of this machine, looked up once."""
-    variant, turbo, lacking = resample.variant(), bool(jpeg.turbo_version()), []
-    if variant == resample.PILLOW:
-        lacking.append("the resampling extension is not built")
-    if not turbo:
-        lacking.append("simplejpeg is not installed")
-    return Route(variant, turbo and variant != resample.PILLOW, tuple(lacking))
+    variant = resample.variant()
+    lacking = jpeg.lacking()
+    return Route(variant, not lacking, (lacking,) if lacking else ())

@@ -1,4 +1,4 @@
-"""``python -m tests.parity.equality_jpeg``: libjpeg-turbo and Pillow on generated JPEGs, sound and spoilt.
+"""``python -m tests.parity.equality_jpeg``: the extension and Pillow on generated JPEGs, sound and spoilt.
 
 Both must take or refuse each file alike and give the same pixels. Exit status 1 when they do not.
 """
@@ -14,6 +14,7 @@ from collections import Counter
 import PIL
 
 from heimdex_clip.encoder import jpeg
+from heimdex_clip.encoder.routes import fastest
 from tests.parity import jpeg_cases
 
 _SHOWN = 20
@@ -27,10 +28,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", type=int, help="this case alone")
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args(argv)
-    print(f"simplejpeg {jpeg.turbo_version() or 'is missing'}, against Pillow {PIL.__version__}", flush=True)
-    if not jpeg.turbo_version():
-        print("nothing to compare: install the extra `cpu`", file=sys.stderr)
+    if jpeg.lacking():
+        print(f"nothing to compare: {jpeg.lacking()}", file=sys.stderr)
         return 1
+    print(f"{fastest().decoder}, against Pillow {PIL.__version__}", flush=True)
     numbers = range(given.cases) if given.only is None else range(given.only, given.only + 1)
     counts, wrong = Counter[str](), list[str]()
     with multiprocessing.get_context("fork").Pool(given.processes) as pool:

@@ -1,18 +1,24 @@
-"""``python -m tests.parity.resample_hostile``: calls that no caller should make, at the extension's own entry.
+"""``python -m tests.parity.resample_hostile``: calls that no caller should make, at the extension's own entries.
 
-Each must end with pixels, ValueError, TypeError or MemoryError. Under a sanitizer a wrong access ends the process.
+Each must end with pixels, a refused file, ValueError, TypeError or MemoryError. Under a sanitizer a wrong access
+ends the process.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from PIL import _imaging
 
-from heimdex_clip.encoder import _resample
+from heimdex_clip.encoder import _resample, jpeg
+from tests.parity import jpeg_cases
 
+_FILES = 300
+_JPEG_EVERY = 5
 _FINE = (ValueError, TypeError, MemoryError)
 _NUMBERS = (-(2**70), -(2**63), -(2**31), -1, 0, 1, 2, 7, 8, 223, 2**24, 2**31 - 1, 2**31, 2**63 - 1, 2**64)
 _TYPES = (np.uint8, np.uint8, np.uint8, np.uint8, np.int8, np.bool_, np.uint16, np.float32)
@@ -30,17 +36,35 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def calls(seed: int, count: int) -> Counter[str]:
-    """How `count` hostile calls ended, by name. Anything but the four endings is raised."""
+    """How `count` hostile calls of either entry ended, by name. Anything but the endings above is raised."""
     random = np.random.default_rng(seed)
     endings: Counter[str] = Counter()
-    for _ in range(count):
+    files = [jpeg_cases.case(seed, number).data for number in range(_FILES)]
+    library = _resample.libjpeg(str(_imaging.__file__))
+    for number in range(count):
         arguments = _arguments(random)
-        try:
-            _resample.resize_crop(*arguments)
-            endings["pixels"] += 1
-        except _FINE as error:
-            endings[type(error).__name__] += 1
+        endings[_ending(_resample.resize_crop, arguments)] += 1
+        if number % _JPEG_EVERY == 0:
+            endings["JPEG: " + _ending(_resample.jpeg_resize_crop, _of_a_jpeg(random, arguments, files, library))] += 1
     return endings
+
+
+def _ending(entry: Callable[..., object], arguments: Sequence[Any]) -> str:
+    try:
+        return "refused" if entry(*arguments) is False else "pixels"
+    except _FINE as error:
+        return type(error).__name__
+
+
+def _of_a_jpeg(random: np.random.Generator, arguments: list[Any], files: list[bytes], library: object) -> list[Any]:
+    """The same with a file, sound or spoilt, in the place of the picture, and a size that may be another's."""
+    data = files[int(random.integers(len(files)))]
+    frame = jpeg.read_frame(data) if random.random() < 0.9 else None
+    sides: list[Any] = [frame.width, frame.height] if frame else [int(random.integers(0, 70)) for _ in range(2)]
+    fronts: list[Any] = [library, data, *sides]
+    if random.random() < 0.1:
+        fronts[int(random.integers(4))] = random.choice(np.array([*_NUMBERS, None, "text", b"", object()], object))
+    return [*fronts, *arguments[1:]]
 
 
 def _arguments(random: np.random.Generator) -> list[Any]:

@@ -28,7 +28,7 @@ int main(int count, char **arguments)
         const Picture picture = {pixels, width, height, width * depth, depth};
         if (!pixels || !out || fread(pixels, width * height * depth, 1, stdin) != 1)
             return 3;
-        if (resample(variant, &picture, &window, out) != RESAMPLE_OK || fwrite(out, result, 1, stdout) != 1)
+        if (resample_picture(variant, &picture, &window, out) != RESAMPLE_OK || fwrite(out, result, 1, stdout) != 1)
             return 4;
         free(out);
         free(pixels);

@@ -1,6 +1,6 @@
 """``python -m tests.parity.sanitize_resample``: the extension under AddressSanitizer and UndefinedBehaviorSanitizer.
 
-Builds it into build/sanitize beside a copy of the package, then runs there the equality suite, the hostile calls, and
+Builds it into build/sanitize beside a copy of the package, then runs there the equality suites, the hostile calls, and
 the program without Python, which also looks for leaks. Exit status 1 when one of them fails. Needs gcc.
 """
 
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         _build()
         equality = [f"--cases={given.cases}", "--seed=3", "--no-photographs"]
         _run_in_python("tests.parity.equality_resample", *equality)
+        _run_in_python("tests.parity.equality_jpeg", f"--cases={given.cases}", "--seed=3")
         _run_in_python("tests.parity.resample_hostile", f"--calls={given.calls}")
         _run_without_python(given.cases)
     except subprocess.CalledProcessError as error:

@@ -3,9 +3,9 @@
 
 #include <string.h>
 
-size_t packed_bytes(const Variant *variant, const Picture *source, const Axis *axis)
+size_t packed_bytes(const Variant *variant, size_t pixel_bytes, const Axis *axis)
 {
-    return divide_up(axis->count, GROUP) * channels_of(source->pixel_bytes) * variant->lanes * GROUP;
+    return divide_up(axis->count, GROUP) * channels_of(pixel_bytes) * variant->lanes * GROUP;
 }
 
 /* One output's samples, [channels][lanes], into the rows from `first_row` on that exist. */
@@ -30,9 +30,9 @@ void pass_across(const Variant *variant, const Picture *source, const Axis *axis
         for (size_t lane = 0; lane < lanes; lane++) {
             /* Below the last row any row will do: nothing weighs it. */
             const size_t y = row + lane < source->height ? row + lane : source->height - 1;
-            rows[lane] = source->pixels + y * source->stride + axis->first * source->pixel_bytes;
+            rows[lane] = source->pixels + y * source->stride;
         }
-        variant->pack(rows, source->width - axis->first, source->pixel_bytes, groups, lanes, packed);
+        variant->pack(rows, source->width, source->pixel_bytes, groups, lanes, packed);
         for (size_t x = 0; x < outputs; x++) {
             const Span span = axis->spans[x];
             uint8_t columns[MAX_CHANNELS * MAX_LANES];

@@ -21,87 +21,90 @@ size_t divide_up(size_t value, size_t by)
 }
 
 /* Pillow 13's rule: where the height shrinks by more than twice what the width shrinks by, y comes first. */
-static int down_first(const Picture *source, const Window *window)
+static int down_first(const Source *source, const Window *window)
 {
     const int64_t narrower = (int64_t)source->width - window->resized_width;
     const int64_t lower = (int64_t)source->height - window->resized_height;
     return lower > 0 && lower > 2 * narrower;
 }
 
-/* The rows that the axis reads. */
-static Picture rows_of(const Picture *source, const Axis *down)
+/* The rows from `row` on, which starts a group. */
+static Rows rows_from(const Rows *rows, size_t row)
 {
-    Picture part = *source;
-    part.pixels += down->first * source->stride;
-    part.height = down->count;
-    return part;
+    const Rows rest = {rows->samples + row / rows->together * rows->stride, rows->stride, rows->together};
+    return rest;
 }
 
-/* The columns that the axis reads. */
-static Picture columns_of(const Picture *source, const Axis *across)
-{
-    Picture part = *source;
-    part.pixels += across->first * source->pixel_bytes;
-    part.width = across->count;
-    return part;
-}
-
-/* x first: source rows -> rows grouped for the second pass -> out. */
-static Status across_then_down(const Variant *variant, const Picture *source, const Axis *across, const Axis *down,
+/* x first: the source's rows -> rows grouped for the second pass -> out. */
+static Status across_then_down(const Variant *variant, Source *source, const Axis *across, const Axis *down,
                                size_t size, uint8_t *out)
 {
-    const Picture part = rows_of(source, down);
     const size_t row_bytes = size * channels_of(source->pixel_bytes);
     const size_t line_bytes = divide_up(row_bytes, variant->lanes) * variant->lanes;
-    const Rows between = {allocate(divide_up(part.height, variant->lanes) * variant->lanes, line_bytes),
+    const Rows between = {allocate(divide_up(down->count, variant->lanes) * variant->lanes, line_bytes),
                           line_bytes * GROUP, GROUP};
-    uint8_t *packed = allocate(packed_bytes(variant, &part, across), 1);
+    uint8_t *packed = allocate(packed_bytes(variant, source->pixel_bytes, across), 1);
     uint8_t *line = allocate(line_bytes, 1);
-    const int enough = between.samples && packed && line;
-    if (enough) {
-        pass_across(variant, &part, across, size, &between, packed);
-        pass_down(variant, &between, down, size, row_bytes, line, out);
+    Status status = between.samples && packed && line ? RESAMPLE_OK : RESAMPLE_NO_MEMORY;
+    Picture band;
+    for (size_t row = 0; status == RESAMPLE_OK && row < down->count; row += band.height) {
+        status = source->next(source, &band);
+        if (status == RESAMPLE_OK) {
+            const Rows to = rows_from(&between, row);
+            pass_across(variant, &band, across, size, &to, packed);
+        }
     }
+    if (status == RESAMPLE_OK)
+        pass_down(variant, &between, down, size, row_bytes, line, out);
     free(line);
     free(packed);
     free(between.samples);
-    return enough ? RESAMPLE_OK : RESAMPLE_NO_MEMORY;
+    return status;
 }
 
-/* y first: source rows grouped -> plain rows, `size` of them -> out. */
-static Status down_then_across(const Variant *variant, const Picture *source, const Axis *across, const Axis *down,
+/* y first: the source's rows grouped -> plain rows, `size` of them -> out. */
+static Status down_then_across(const Variant *variant, Source *source, const Axis *across, const Axis *down,
                                size_t size, uint8_t *out)
 {
-    const Picture rows = rows_of(source, down), part = columns_of(&rows, across);
-    const size_t row_bytes = part.width * part.pixel_bytes;
+    const size_t row_bytes = across->count * source->pixel_bytes;
     const size_t line_bytes = divide_up(row_bytes, variant->lanes) * variant->lanes;
-    const Rows grouped = {allocate(divide_up(part.height, GROUP) * GROUP, line_bytes), line_bytes * GROUP, GROUP};
+    const Rows grouped = {allocate(divide_up(down->count, GROUP) * GROUP, line_bytes), line_bytes * GROUP, GROUP};
     uint8_t *line = allocate(line_bytes, 1), *low = allocate(size, row_bytes);
-    Axis from_zero = *across; /* a view: the columns before the first are cut off */
-    from_zero.first = 0;
-    const Picture lower = {low, part.width, size, row_bytes, part.pixel_bytes};
-    const Rows result = {out, size * channels_of(part.pixel_bytes), 1};
-    uint8_t *packed = allocate(packed_bytes(variant, &lower, &from_zero), 1);
-    const int enough = grouped.samples && line && low && packed;
-    if (enough) {
-        group_rows(&part, &grouped);
+    const Picture lower = {low, across->count, size, row_bytes, source->pixel_bytes};
+    const Rows result = {out, size * channels_of(source->pixel_bytes), 1};
+    uint8_t *packed = allocate(packed_bytes(variant, source->pixel_bytes, across), 1);
+    Status status = grouped.samples && line && low && packed ? RESAMPLE_OK : RESAMPLE_NO_MEMORY;
+    Picture band;
+    for (size_t row = 0; status == RESAMPLE_OK && row < down->count; row += band.height) {
+        status = source->next(source, &band);
+        if (status == RESAMPLE_OK) {
+            const Rows to = rows_from(&grouped, row);
+            band.width = across->count;
+            group_rows(&band, &to);
+        }
+    }
+    if (status == RESAMPLE_OK) {
         pass_down(variant, &grouped, down, size, row_bytes, line, low);
-        pass_across(variant, &lower, &from_zero, size, &result, packed);
+        pass_across(variant, &lower, across, size, &result, packed);
     }
     free(packed);
     free(low);
     free(line);
     free(grouped.samples);
-    return enough ? RESAMPLE_OK : RESAMPLE_NO_MEMORY;
+    return status;
 }
 
-Status resample(const Variant *variant, const Picture *source, const Window *window, uint8_t *out)
+Status resample(const Variant *variant, Source *source, const Window *window, uint8_t *out)
 {
     const size_t size = window->size;
     Axis across = {0}, down = {0};
     Status status = axis_build(&across, variant, source->width, window->resized_width, window->left, size);
     if (status == RESAMPLE_OK)
         status = axis_build(&down, variant, source->height, window->resized_height, window->top, size);
+    if (status == RESAMPLE_OK) {
+        const Region region = {across.first, across.count, down.first, down.count};
+        status = source->begin(source, &region);
+    }
     if (status == RESAMPLE_OK)
         status = down_first(source, window) ? down_then_across(variant, source, &across, &down, size, out)
                                             : across_then_down(variant, source, &across, &down, size, out);

@@ -1,7 +1,8 @@
 /* Pillow's 8-bit bicubic resize, restricted to a square of its result. docs/adr/0005-resampling.md explains the
  * arithmetic.
  *
- *     module.c ──> resample.c ──> coefficients.c, pass_across.c, pass_down.c ──> pack_*.c, kernel_*.c by variants.c
+ *     module.c ─┬─> edge_resize.c ─> picture.c ─┬─> resample.c ─> coefficients.c, pass_across.c, pass_down.c
+ *               └─> edge_jpeg.c ───> jpeg.c ────┘                        └─> pack_*.c, kernel_*.c by variants.c
  *
  * Everything works on groups of GROUP neighbouring samples: the bytes of a group lie in one 32-bit word a lane, and
  * `lanes` such words make a vector. Horizontally the lanes are source rows, vertically the columns of the result, so
@@ -21,7 +22,12 @@ enum {
     MAX_SIDE = 1 << 24 /* Pillow takes the source's box as 32-bit floats */
 };
 
-typedef enum { RESAMPLE_OK, RESAMPLE_NO_MEMORY, RESAMPLE_RANGE } Status;
+typedef enum {
+    RESAMPLE_OK,
+    RESAMPLE_NO_MEMORY,
+    RESAMPLE_RANGE,
+    RESAMPLE_REFUSED /* by the source: see jpeg.h */
+} Status;
 
 /* Interleaved 8-bit samples, rows `stride` bytes apart. */
 typedef struct {
@@ -29,6 +35,22 @@ typedef struct {
     size_t width, height, stride;
     size_t pixel_bytes; /* 1 grey, 3 RGB, 4 RGB and one byte that is skipped */
 } Picture;
+
+/* What the resampler reads of a picture. */
+typedef struct {
+    size_t column, columns, row, rows;
+} Region;
+
+/* A picture that gives its rows in order, so that it need not be in memory as a whole. */
+typedef struct Source Source;
+struct Source {
+    size_t width, height, pixel_bytes;
+    /* Once, before `next`: nothing outside the region will be asked for. */
+    Status (*begin)(Source *source, const Region *region);
+    /* The region's next rows, their first pixel in its first column: those that are left, or a multiple of MAX_LANES.
+     * They may be wider than the region. Valid until the next call. */
+    Status (*next)(Source *source, Picture *band);
+};
 
 /* Which part of the resized picture is wanted: `size` x `size` pixels at (left, top), inside it. */
 typedef struct {
@@ -78,10 +100,11 @@ typedef struct {
     size_t stride, together;
 } Rows;
 
-/* Resize `height` rows of a picture along x into as many rows of `to`. `packed` is scratch: packed_bytes(). */
+/* Resize a picture's rows along x into as many rows of `to`; the axis' first sample is in its first column. `packed` is
+ * scratch: packed_bytes(). */
 void pass_across(const Variant *variant, const Picture *source, const Axis *axis, size_t outputs, const Rows *to,
                  uint8_t *packed);
-size_t packed_bytes(const Variant *variant, const Picture *source, const Axis *axis);
+size_t packed_bytes(const Variant *variant, size_t pixel_bytes, const Axis *axis);
 
 /* Resize rows that lie GROUP together along y into `outputs` plain rows of `row_bytes`. `line` is scratch: a stride. */
 void pass_down(const Variant *variant, const Rows *from, const Axis *axis, size_t outputs, size_t row_bytes,
@@ -93,7 +116,8 @@ size_t channels_of(size_t pixel_bytes);
 size_t divide_up(size_t value, size_t by);
 
 /* `out` has size * size * channels_of(pixel_bytes) bytes. Bounds are the caller's to check. */
-Status resample(const Variant *variant, const Picture *source, const Window *window, uint8_t *out);
+Status resample(const Variant *variant, Source *source, const Window *window, uint8_t *out);
+Status resample_picture(const Variant *variant, const Picture *picture, const Window *window, uint8_t *out);
 
 /* NULL, or memory for count * size bytes; NULL too when that does not fit a size_t. */
 void *allocate(size_t count, size_t size);

@@ -101,7 +101,7 @@ def test_hold_is_asked_before_decoding_and_let_go_after() -> None:
     assert holding(encoded(PICTURE), PILLOW) == [f"take {4 * (64 * 48 + 298 * 224)}", "give back"]
 
 
-@pytest.mark.parametrize("route", [route for route in routes() if route.turbo], ids=name)
+@pytest.mark.parametrize("route", [route for route in routes() if route.rows], ids=name)
 def test_hold_is_asked_again_for_a_jpeg_that_pillow_has_to_judge(route: Route) -> None:
     data = encoded(PICTURE, "JPEG")
     between = 4 * 48 * 224  # the rows between the resampler's two passes
