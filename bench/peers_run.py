@@ -44,8 +44,13 @@ class Sample:
 
 
 async def run(found: Field, plan: Plan, settings: dict[str, object]) -> list[Sample]:
-    """Every round; the samples so far are saved after each measure, and an entrant that fails is out from there on."""
+    """Every round; the samples so far are saved after each measure, and an entrant that fails is out from there on.
+
+    Each is started once before, uncounted, so that files and bytecode are cached for all.
+    """
     samples: list[Sample] = []
+    for entrant in found.entrants:
+        await _warm_up(found, entrant)
     for turn in range(plan.rounds):
         running = [entrant for entrant in found.entrants if entrant.name not in found.failures]
         if turn % 2:
@@ -56,6 +61,16 @@ async def run(found: Field, plan: Plan, settings: dict[str, object]) -> list[Sam
             for entrant in running:
                 await entrant.stop()
     return samples
+
+
+async def _warm_up(found: Field, entrant: Entrant) -> None:
+    try:
+        await entrant.start()
+    # A contestant's fault of any kind is a result, and never ends the others' run.
+    except Exception as error:  # noqa: BLE001
+        await _out(found, entrant, error)
+    finally:
+        await entrant.stop()
 
 
 async def _round(
@@ -77,7 +92,6 @@ async def _round(
     for entrant in still():
         try:
             keep(entrant, START, {"seconds": await entrant.start()})
-        # A contestant's fault of any kind is a result, and never ends the others' run.
         except Exception as error:  # noqa: BLE001
             await _out(found, entrant, error)
     for shape in SHAPES:
