@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -101,12 +102,14 @@ async def test_sigterm_at_a_stage(there: Scene, stage: Stage, tell: Tell) -> Non
     tell(board.row())
 
 
-async def test_sigkill_in_the_middle_of_a_batch(there: Scene, tell: Tell) -> None:
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGSEGV], ids=lambda death: death.name)
+async def test_death_in_the_middle_of_a_batch(there: Scene, death: signal.Signals, tell: Tell) -> None:
+    """The second is how a decoder that crashes would end it."""
     worker = await there.running()
-    board = there.board("SIGKILL in the middle of a batch")
+    board = there.board(f"{death.name} in the middle of a batch")
     release = await queued(there, board)
-    worker.process.kill()
-    await worker.process.wait()
+    worker.process.send_signal(death)
+    assert await worker.process.wait() == -death
     release()
     await there.running()
     await board.finished()
