@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from bench import ratios, report
-from bench.entrants import Entrant, Shape, peak_rss_mb
+from bench.entrants import Entrant, Measured, Shape, peak_rss_mb
 from bench.errors import BenchError
 from bench.field import Field
 from bench.peers.protocol import why
@@ -49,65 +49,66 @@ async def run(found: Field, plan: Plan, settings: dict[str, object]) -> list[Sam
     Each is started once before, uncounted, so that files and bytecode are cached for all.
     """
     samples: list[Sample] = []
+
+    def keep(turn: int, entrant: Entrant, measure: str, figures: dict[str, float]) -> None:
+        samples.append(Sample(turn, entrant.name, measure, figures))
+        shown = "  ".join(f"{name} {figure:.1f}" for name, figure in figures.items() if name != "images")
+        print(f"  round {turn + 1}  {measure:<10} {entrant.name:<26} {shown}", flush=True)
+
     for entrant in found.entrants:
-        await _warm_up(found, entrant)
+        await _start_alone(found, entrant)
     for turn in range(plan.rounds):
-        running = [entrant for entrant in found.entrants if entrant.name not in found.failures]
-        if turn % 2:
-            running.reverse()
+        entrants = found.entrants[::-1] if turn % 2 else found.entrants
+        for entrant in _still(found, entrants):
+            seconds = await _start_alone(found, entrant)
+            if seconds is not None:
+                keep(turn, entrant, START, {"seconds": seconds})
+        running = _still(found, entrants)
         try:
-            await _round(found, running, turn, plan, samples, settings)
+            for entrant in running:
+                await _start(found, entrant)
+            for shape in SHAPES:
+                for entrant in _still(found, running):
+                    figures = await _load(found, entrant, shape, plan)
+                    if figures is not None:
+                        keep(turn, entrant, shape.name, asdict(figures))
+                save(found, samples, settings, ratios.Verdict("unfinished", passed=False))
+            for entrant in _still(found, running):
+                keep(turn, entrant, MEMORY, {"peak_rss_mb": peak_rss_mb(entrant.pid)})
         finally:
             for entrant in running:
                 await entrant.stop()
     return samples
 
 
-async def _warm_up(found: Field, entrant: Entrant) -> None:
+def _still(found: Field, entrants: Sequence[Entrant]) -> list[Entrant]:
+    return [entrant for entrant in entrants if entrant.name not in found.failures]
+
+
+async def _start_alone(found: Field, entrant: Entrant) -> float | None:
+    """Seconds of a start with no other entrant running: what they hold in memory would weigh on the later ones."""
     try:
-        await entrant.start()
-    # A contestant's fault of any kind is a result, and never ends the others' run.
-    except Exception as error:  # noqa: BLE001
-        await _out(found, entrant, error)
+        return await _start(found, entrant)
     finally:
         await entrant.stop()
 
 
-async def _round(
-    found: Field,
-    running: Sequence[Entrant],
-    turn: int,
-    plan: Plan,
-    samples: list[Sample],
-    settings: dict[str, object],
-) -> None:
-    def keep(entrant: Entrant, measure: str, figures: dict[str, float]) -> None:
-        samples.append(Sample(turn, entrant.name, measure, figures))
-        shown = "  ".join(f"{name} {figure:.1f}" for name, figure in figures.items() if name != "images")
-        print(f"  round {turn + 1}  {measure:<10} {entrant.name:<26} {shown}", flush=True)
+async def _start(found: Field, entrant: Entrant) -> float | None:
+    try:
+        return await entrant.start()
+    # A contestant's fault of any kind is a result, and never ends the others' run.
+    except Exception as error:  # noqa: BLE001
+        await _out(found, entrant, error)
+        return None
 
-    def still() -> list[Entrant]:
-        return [entrant for entrant in running if entrant.name not in found.failures]
 
-    for entrant in still():
-        try:
-            keep(entrant, START, {"seconds": await entrant.start()})
-        except Exception as error:  # noqa: BLE001
-            await _out(found, entrant, error)
-    for shape in SHAPES:
-        for entrant in still():
-            await asyncio.sleep(_PAUSE_S)
-            try:
-                wanted = Shape(shape.name, shape.batch, shape.clients, shape.window_s * plan.windows)
-                figures = await entrant.load(wanted)
-            except Exception as error:  # noqa: BLE001
-                await _out(found, entrant, error)
-                continue
-            if figures is not None:
-                keep(entrant, shape.name, asdict(figures))
-        save(found, samples, settings, ratios.Verdict("unfinished", passed=False))
-    for entrant in still():
-        keep(entrant, MEMORY, {"peak_rss_mb": peak_rss_mb(entrant.pid)})
+async def _load(found: Field, entrant: Entrant, shape: Shape, plan: Plan) -> Measured | None:
+    await asyncio.sleep(_PAUSE_S)
+    try:
+        return await entrant.load(Shape(shape.name, shape.batch, shape.clients, shape.window_s * plan.windows))
+    except Exception as error:  # noqa: BLE001
+        await _out(found, entrant, error)
+        return None
 
 
 async def _out(found: Field, entrant: Entrant, error: Exception) -> None:
