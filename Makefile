@@ -61,7 +61,7 @@ $(MODEL)/manifest.json: $(MODEL_SOURCES) | $(READY)
 bench-start: $(MODEL)/manifest.json  ## start to first embedding, beside the PyTorch worker
 	$(BIN)/python -m bench start --model-dir $(MODEL)
 
-bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (about 14 minutes)
+bench-worker: $(MODEL)/manifest.json  ## throughput and latency under load (about 16 minutes)
 	$(BIN)/python -m bench worker --model-dir $(MODEL)
 
 bench-preprocess: $(MODEL)/manifest.json  ## preprocessing beside Pillow alone: one core, and through the SDK's loop (3 minutes)

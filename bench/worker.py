@@ -48,7 +48,7 @@ class Plan:
     decode_s: float
 
 
-FULL = Plan(2, 5, 7, {1: 3, 4: 5, 16: 5, 63: 8, 64: 8, 128: 10}, stub_s=3, encode_s=2, decode_s=0.7)
+FULL = Plan(2, 5, 11, {1: 3, 4: 5, 16: 5, 63: 8, 64: 8, 128: 10}, stub_s=3, encode_s=2, decode_s=0.7)
 QUICK = Plan(1, 1, 1, {1: 2, 4: 4, 16: 3, 63: 5, 64: 5, 128: 6}, stub_s=2, encode_s=1, decode_s=0.4)
 
 
