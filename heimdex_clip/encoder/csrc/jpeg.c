@@ -76,6 +76,11 @@ static Status open_file(Jpeg *jpeg)
                : RESAMPLE_OK;
 }
 
+static size_t at_most_a_band(size_t rows)
+{
+    return rows < BAND_ROWS ? rows : BAND_ROWS;
+}
+
 /* Read `count` rows, at most BAND_ROWS. */
 static Status read_rows(Jpeg *jpeg, size_t count)
 {
@@ -96,10 +101,8 @@ static Status read_rows(Jpeg *jpeg, size_t count)
 static Status pass_over(Jpeg *jpeg, size_t until)
 {
     Status status = RESAMPLE_OK;
-    while (status == RESAMPLE_OK && jpeg->decoder.output_scanline < until) {
-        const size_t rows = until - jpeg->decoder.output_scanline;
-        status = read_rows(jpeg, rows < BAND_ROWS ? rows : BAND_ROWS);
-    }
+    while (status == RESAMPLE_OK && jpeg->decoder.output_scanline < until)
+        status = read_rows(jpeg, at_most_a_band(until - jpeg->decoder.output_scanline));
     return status;
 }
 
@@ -145,7 +148,7 @@ static Status begin(Source *source, const Region *region)
 
 static Status read_band(Jpeg *jpeg)
 {
-    return read_rows(jpeg, jpeg->rows_left < BAND_ROWS ? jpeg->rows_left : BAND_ROWS);
+    return read_rows(jpeg, at_most_a_band(jpeg->rows_left));
 }
 
 static Status next(Source *source, Picture *band)
@@ -154,7 +157,7 @@ static Status next(Source *source, Picture *band)
     const size_t before = jpeg->region.column - jpeg->first_column, channels = jpeg->file->channels;
     const Status status = guarded(jpeg, read_band);
     *band = (Picture){jpeg->rows + before * channels, jpeg->row_bytes / channels - before,
-                      jpeg->rows_left < BAND_ROWS ? jpeg->rows_left : BAND_ROWS, jpeg->row_bytes, channels};
+                      at_most_a_band(jpeg->rows_left), jpeg->row_bytes, channels};
     jpeg->rows_left -= band->height;
     return status;
 }
