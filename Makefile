@@ -77,10 +77,11 @@ bulk-soak: $(MODEL)/manifest.json  ## bulk: 10,000 rows under kills, a million i
 FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= authentication contract handler http image manifest tokenizer url
 
-fuzz: $(MODEL)/manifest.json  ## fuzz what reads strangers' input: FUZZ_SECONDS for each of FUZZ_TARGETS, then the HTTP door
+fuzz: $(MODEL)/manifest.json  ## fuzz what reads strangers' input: FUZZ_SECONDS for each of FUZZ_TARGETS, the HTTP door, properties
 	@set -e; for target in $(FUZZ_TARGETS); do echo "==> $$target"; \
 		$(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) --corpus build/fuzz/$$target; done
 	SCHEMATHESIS_EXAMPLES=500 $(BIN)/pytest -s tests/worker/http/test_schemathesis.py
+	$(BIN)/pytest -m hypothesis --hypothesis-profile=explore
 
 EQUALITY_CASES ?= 100000
 

@@ -18,6 +18,9 @@ from heimdex_clip.backends.runpod import RunPod
 if TYPE_CHECKING:
     from heimdex_clip.backends.images import DownloadRules
 
+# Not the `random` module's own generator: a service's seeded sequence stays its own, and forked processes part.
+_RANDOM = random.SystemRandom()
+
 
 def router(settings: ClientSettings) -> Router:
     """Raises SettingsError for what cannot be used."""
@@ -27,7 +30,7 @@ def router(settings: ClientSettings) -> Router:
             _runpod(settings, settings.canary_endpoint_id),
             _new_driver,
             percent=settings.canary_percent,
-            draw=lambda: random.uniform(0, 100),  # noqa: S311  # a sample, guards nothing
+            draw=lambda: _RANDOM.uniform(0, 100),
         )
     return Router(
         _backend(settings.backend, settings),
@@ -39,7 +42,7 @@ def router(settings: ClientSettings) -> Router:
 
 def spread(upper_s: float) -> float:
     """A random pause, so that callers that failed together don't come back together."""
-    return random.uniform(upper_s / 2, upper_s)  # noqa: S311  # spreads load, guards nothing
+    return _RANDOM.uniform(upper_s / 2, upper_s)
 
 
 def _backend(name: str, settings: ClientSettings) -> Backend:

@@ -83,9 +83,7 @@ def services(encoder: Encoder) -> Iterator[Services]:
         runner.run(both.unsigned.close())
 
 
-@settings(
-    max_examples=200, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=VALUES)
 def test_the_service_answers_any_json(services: Services, value: object) -> None:
     for reply in services.answers(value):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import re
+import threading
 import traceback
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -151,6 +153,12 @@ async def _until(caplog: pytest.LogCaptureFixture, text: str) -> str:
     return found[0]
 
 
+async def _canary_threads_end() -> None:
+    async with asyncio.timeout(30):
+        while any(thread.name == "clip-canary" for thread in threading.enumerate()):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def test_a_canary_is_compared_beside_the_answer(caplog: pytest.LogCaptureFixture) -> None:
     def other(job_input: Any) -> object:
         reply: Any = embed(job_input, audience="canary")
@@ -175,8 +183,22 @@ async def test_a_canary_that_hangs_or_fails_touches_nothing(caplog: pytest.LogCa
             assert len(answers) == 60
             line = await _until(caplog, "last failure")
             await clip.aclose()
+            await _canary_threads_end()
     assert re.search(r"0 compared, [12] failed, \d+ dropped; last failure DEADLINE_EXCEEDED", line)
     assert re.search(r" [1-9]\d+ dropped", line)
+
+
+# ---- randomness
+
+
+async def test_a_services_own_random_sequence_is_left_alone() -> None:
+    state = random.getstate()
+    settings = {"CLIP_CANARY_ENDPOINT_ID": "canary", "CLIP_CANARY_PERCENT": "0.001"}
+    async with serving(embed) as api, client(api, **settings) as clip:
+        api.fail_next("runsync", 503)
+        await clip.embed_image(URL)
+        assert api.calls["runsync"] == 2
+    assert random.getstate() == state
 
 
 # ---- secrets

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from open_clip.transform import image_transform
@@ -24,9 +24,6 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 MAX_PIXELS = 30_000_000
 TRANSFORM = image_transform(SIZE, is_train=False, mean=MEAN, std=STD)
 CHANNELS = {"L": 1, "P": 1, "PA": 2, "LA": 2, "RGB": 3, "RGBA": 4, "CMYK": 4}
-
-# Every example decodes and resizes real pictures: slow by nature, and no matter for this property.
-property_of = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def expected(image: Image.Image) -> NDArray[np.uint8]:
@@ -78,7 +75,6 @@ def pictures(draw: st.DrawFn, modes: tuple[str, ...]) -> Image.Image:
 
 
 @given(pictures(modes=("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK")))
-@settings(property_of, max_examples=100)
 def test_pixels_of_any_mode_and_size(image: Image.Image) -> None:
     np.testing.assert_array_equal(to_pixels(image.copy(), SIZE), expected(image))
 
@@ -104,7 +100,7 @@ def test_pixels_of_encoded_bytes(encoder: str) -> None:
     form, options = ENCODERS[encoder]
 
     @given(pictures(modes=MODES[form]))
-    @settings(property_of, max_examples=15)
+    @settings(max_examples=15)
     def check(image: Image.Image) -> None:
         buffer = io.BytesIO()
         if form == "GIF" and not isinstance(image.info.get("transparency"), int):
@@ -118,7 +114,7 @@ def test_pixels_of_encoded_bytes(encoder: str) -> None:
 
 
 @given(size=sizes(), seed=st.integers(0, 2**32 - 1))
-@settings(property_of, max_examples=15)
+@settings(max_examples=15)
 def test_pixels_of_16_bit_grey_are_the_references_of_the_high_byte(size: tuple[int, int], seed: int) -> None:
     values = np.random.default_rng(seed).integers(0, 65536, size[::-1]).astype(np.uint16)
     buffer = io.BytesIO()

@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -36,7 +36,7 @@ def test_generated_pictures(block: int) -> None:
     resized=st.tuples(st.integers(1, 300), st.integers(1, 300)),
     data=st.data(),
 )
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_any_square_of_any_resize(source: tuple[int, int], resized: tuple[int, int], data: st.DataObject) -> None:
     size = data.draw(st.integers(1, min(resized)))
     corner = (data.draw(st.integers(0, resized[0] - size)), data.draw(st.integers(0, resized[1] - size)))

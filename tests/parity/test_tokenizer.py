@@ -56,25 +56,25 @@ def check(tokenize: Tokenizer, batch: list[str]) -> None:
 
 
 @given(text=texts)
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 def test_any_text(tokenize: Tokenizer, text: str) -> None:
     check(tokenize, [text])
 
 
 @given(batch=st.lists(texts, min_size=1, max_size=6))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_any_batch(tokenize: Tokenizer, batch: list[str]) -> None:
     check(tokenize, batch)
 
 
 @given(words=st.integers(70, 80), last=st.sampled_from(("cat", "antidisestablishmentarianism", "<end_of_text>", "!")))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_around_the_context_length(tokenize: Tokenizer, words: int, last: str) -> None:
     check(tokenize, ["dog " * words + last])
 
 
 @given(text=st.text(st.characters(categories=("Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "Mn")), max_size=40))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_letters_numbers_and_marks_of_every_script(tokenize: Tokenizer, text: str) -> None:
     check(tokenize, [text])
 

@@ -55,7 +55,7 @@ class Rig:
     max_batch=st.integers(1, 9),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_caller_gets_its_own_result(values: list[int], max_batch: int, seed: int) -> None:
     chance = random.Random(seed)
 
