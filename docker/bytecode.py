@@ -36,7 +36,6 @@ _IMPORTED = (
     "PIL.PngImagePlugin",
     "PIL.WebPImagePlugin",
     "regex",
-    "tokenizers",
 )
 _BY_LANE = ("onnxruntime", "tensorrt_lean_bindings")
 

@@ -1,28 +1,27 @@
 """Text -> token ids, equal to open_clip's SimpleTokenizer for any input.
 
 Cleaning (ftfy, HTML entities, white space, lower case) and the split into words are the reference's own
-definitions, on the packages it uses itself, because the Unicode tables decide the result. The merges run
-in `tokenizers`, in O(n log n): the reference's loop is quadratic in a word's length.
+definitions, on the packages it uses itself, because the Unicode tables decide the result.
 """
 
 from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heimdex_clip.encoder.bpe import BytePairs
 from heimdex_clip.encoder.manifest import TokenizerIdentity
-from heimdex_clip.errors import ModelError
 
 if TYPE_CHECKING:
     import regex
-    from tokenizers import Tokenizer as BpeTokenizer
 
 FILE_NAME = "tokenizer.json"
 WORDS = r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -46,7 +45,7 @@ class TokenBatch:
 class Tokenizer:
     """Tokenizes by the identity's rules. Safe to call from several threads."""
 
-    def __init__(self, bpe: BpeTokenizer, identity: TokenizerIdentity) -> None:
+    def __init__(self, bpe: BytePairs, identity: TokenizerIdentity) -> None:
         import ftfy
         import regex
 
@@ -58,35 +57,32 @@ class Tokenizer:
     @classmethod
     def load(cls, folder: Path, identity: TokenizerIdentity) -> Tokenizer:
         """Read tokenizer.json. Raises ModelError when it cannot be used."""
-        from tokenizers import Tokenizer as BpeTokenizer
+        return cls(BytePairs.load(folder / FILE_NAME), identity)
 
-        try:
-            bpe = BpeTokenizer.from_file(str(folder / FILE_NAME))
-        # `tokenizers` raises bare Exception for every fault of the file.
-        except Exception as error:  # noqa: BLE001
-            raise ModelError(f"cannot use {folder / FILE_NAME}: {error}") from None
-        return cls(bpe, identity)
-
-    def encode(self, text: str) -> list[int]:
-        """The text's ids without start and end, not truncated."""
-        cleaned = " ".join(_unescape(_unescape(self._fix_text(text))).split()).lower()
-        words = self._words.findall(cleaned)
-        return list(self._bpe.encode(words, is_pretokenized=True, add_special_tokens=False).ids) if words else []
+    def encode(self, text: str, limit: int | None = None) -> list[int]:
+        """The text's ids without start and end, the first `limit` of them."""
+        return list(islice(self._ids(text), limit))
 
     def __call__(self, texts: Sequence[str]) -> TokenBatch:
         """Tokenize at least one text; rows are trimmed to the longest, which the causal tower allows."""
-        limit, end = self._identity.context_length, self._identity.eot
+        start, end = self._identity.sot, self._identity.eot
+        limit = self._identity.context_length - 2
         rows, truncated = [], []
         for text in texts:
-            row = [self._identity.sot, *self.encode(text), end]
+            row = self.encode(text, limit + 1)
             truncated.append(len(row) > limit)
-            rows.append([*row[: limit - 1], end] if len(row) > limit else row)
+            rows.append([start, *row[:limit], end])
         ids = np.zeros((len(rows), max(map(len, rows))), np.int64)
         for index, row in enumerate(rows):
             ids[index, : len(row)] = row
         # The reference pools at the first end-of-text, also where the text spells it out.
         eot = np.array([row.index(end) for row in rows], np.int64)
         return TokenBatch(ids, eot, tuple(truncated))
+
+    def _ids(self, text: str) -> Iterator[int]:
+        cleaned = " ".join(_unescape(_unescape(self._fix_text(text))).split()).lower()
+        for word in self._words.finditer(cleaned):
+            yield from self._bpe(word.group())
 
 
 def _unescape(text: str) -> str:

@@ -93,7 +93,7 @@ def texts_of(request: EmbedRequest) -> list[str]:
 
 def count_tokens(texts: Sequence[str], tokenizer: Tokenizer, *, context_length: int) -> int:
     """Tokens that the texts take in the model, start and end included, after truncation."""
-    return sum(min(len(tokenizer.encode(text)) + 2, context_length) for text in texts)
+    return sum(len(tokenizer.encode(text, context_length - 2)) + 2 for text in texts)
 
 
 def first_failure(reply: Reply) -> dict[str, object] | None:
