@@ -76,7 +76,7 @@ RUN --mount=type=cache,target=/root/.cache/uv sh docker/install.sh "${LANES}" /s
 COPY heimdex_clip /app/heimdex_clip
 COPY worker /app/worker
 COPY --from=extension /extension /app
-RUN PYTHONPATH=/app:/site python docker/bytecode.py /app /site
+RUN rm -r /app/heimdex_clip/encoder/csrc && PYTHONPATH=/app:/site python docker/bytecode.py /app /site
 
 FROM tools AS cpu-libraries
 COPY docker docker
@@ -132,7 +132,7 @@ RUN test -s /etc/ssl/certs/ca-certificates.crt \
 USER 65534:65534
 # The manifest that is baked, the code and the libraries, proven on the CPU: with the fp32 graphs, which a GPU image does
 # not ship, and ONNX Runtime from outside where the lane has none. Nothing of it stays in the image.
-RUN --mount=type=bind,from=export,source=/model,target=/proof \
+RUN --mount=type=bind,from=engine,source=/model,target=/proof \
     --mount=type=bind,from=cpu-libraries,source=/site,target=/cpu \
     PYTHONPATH=/app:/site:/cpu CLIP_MODEL_DIR=/proof WORKER_RUNTIME=cpu sh /app/entrypoint.sh python -m worker selftest
 EXPOSE 8000

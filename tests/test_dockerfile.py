@@ -126,6 +126,18 @@ def test_the_build_ends_with_the_self_test_against_the_baked_digest() -> None:
     assert "source=/model,target=/proof" in proof
 
 
+def test_what_is_proven_is_what_is_baked() -> None:
+    """An engine that is built here changes the manifest, so the stage that exports has another one."""
+    mounts = [re.findall(r"from=([\w-]+),source=/model", one["value"]) for one in instructions()]
+    assert [stage for found in mounts for stage in found] == ["engine", "engine"]
+
+
+def test_the_image_has_the_extension_and_not_its_sources() -> None:
+    steps = [one["value"] for one in stages()["libraries"]]
+    assert steps.index("--from=extension /extension /app") < len(steps) - 1
+    assert steps[-1].startswith("rm -r /app/heimdex_clip/encoder/csrc && ")
+
+
 def test_the_digest_is_baked_from_the_manifest_that_is_baked() -> None:
     (step,) = [one["value"] for one in stages()["lane-model"] if "sha256sum" in one["value"]]
     assert "sha256sum /models/model/manifest.json > /models/manifest.sha256" in step
