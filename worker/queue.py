@@ -94,15 +94,16 @@ class QueueWorker:
         if self._draining is None and self._service is not None:
             log.event("draining", running=self._service.admission.running)
             self._service.drain()
-            self._draining = asyncio.get_running_loop().create_task(self._finish())
+            self._draining = asyncio.get_running_loop().create_task(self._finish(self._service))
 
-    async def _finish(self) -> None:
-        """End the SDK's loop once every job it has is answered.
+    async def _finish(self, service: EmbeddingService) -> None:
+        """Close the service and end the SDK's loop, once every job it has is answered.
 
         It would itself wait for its long polls to end, up to 90 s, and lose a job that they bring.
         """
         while self._jobs_in_sdk():  # noqa: ASYNC110  # the SDK has no event for it
             await asyncio.sleep(_DRAIN_POLL_S)
+        await service.close()
         for task in asyncio.all_tasks():
             task.cancel()
 

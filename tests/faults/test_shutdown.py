@@ -76,6 +76,7 @@ async def drained(worker: WorkerProcess, release: Callable[[], None]) -> None:
     release()
     assert await asyncio.wait_for(worker.process.wait(), 20) == 0
     assert "Traceback" not in worker.output()
+    assert "Unclosed" not in worker.output(), "what aiohttp says of connections that nobody closed"
 
 
 async def test_sigterm_before_it_is_ready(there: Scene, tell: Tell) -> None:
