@@ -64,7 +64,7 @@ async def replay(lane: str, model_dir: Path, folder: Path, *, python: Path) -> t
 
 def _copy_code(app: Path) -> None:
     for package in CODE:
-        shutil.copytree(ROOT / package, app / package, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+        shutil.copytree(ROOT / package, app / package, ignore=shutil.ignore_patterns("__pycache__", "*.so", "csrc"))
     for name in ("docker/entrypoint.sh", "docker/healthcheck.py", "LICENSE"):
         shutil.copy(ROOT / name, app)
 
