@@ -13,6 +13,7 @@ from tests.routes import name, routes
 
 SIDES = (3000, 2000)
 SLACK_BYTES = 6 << 20  # the libraries' own buffers, and whole pages
+NOISE_BYTES = 1 << 19  # the kernel counts pages in batches, so two decodings of one file differ
 _CHILD = """
 import re, sys
 from contextlib import contextmanager
@@ -67,4 +68,4 @@ def test_decoding_takes_what_was_held(number: int, form: str, tmp_path_factory: 
         check=True,
     )
     held, taken = map(int, done.stdout.split())
-    assert held * 0.5 < taken < held + SLACK_BYTES
+    assert held * 0.5 - NOISE_BYTES < taken < held + SLACK_BYTES
